@@ -1,0 +1,325 @@
+//! The application: modules assembled, checked against each other, and brought to life.
+
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde_json::Value;
+
+use crate::actor::{Permissions, SystemRole};
+use crate::changes::{self, Changes};
+use crate::config::Config;
+use crate::crypto::Keyring;
+use crate::cx::Origin;
+use crate::database::{Database, Finding, Migration};
+use crate::error::Result;
+use crate::event::{EventRecord, SubjectKeys};
+use crate::http::{Operation, Route, document};
+use crate::limits::RateLimiter;
+use crate::module::{EventType, Module, Permission, StartHook};
+use crate::ports::Authenticate;
+use crate::tx::{AccountTx, SystemTx};
+use crate::{Named, directory};
+
+/// A running (or about to run) application.
+pub struct App {
+    config: Config,
+    database: Database,
+    keyring: Keyring,
+    limiter: RateLimiter,
+    subject_keys: SubjectKeys,
+    changes: Changes,
+    parts: Parts,
+    openapi: OnceLock<(String, Value)>,
+    stopping: AtomicBool,
+    background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+/// What the modules registered, merged.
+#[derive(Default)]
+struct Parts {
+    modules: Vec<&'static str>,
+    permissions: Vec<Permission>,
+    routes: Vec<Arc<Route>>,
+    in_transaction: HashSet<(String, String)>,
+    events: Vec<EventType>,
+    states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    authenticator: Option<Arc<dyn Authenticate>>,
+}
+
+/// Why an application cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Modules contradict each other or break a rule of registration.
+    #[error("the modules do not fit together:\n  {}", .0.join("\n  "))]
+    Assembly(Vec<String>),
+    /// The database cannot be reached.
+    #[error("the database does not answer: {0}. Check DATABASE_URL and DATABASE_SYSTEM_URL.")]
+    Database(#[from] sqlx::Error),
+    /// Isolation would not hold on this database.
+    #[error("this database is not safe to serve from:\n  {}", join(.0))]
+    Unsafe(Vec<Finding>),
+    /// A module could not start.
+    #[error("start-up failed: {0}")]
+    Module(#[from] crate::Error),
+}
+
+fn join(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
+/// Where a module's SQL files go.
+#[must_use]
+pub fn migrations(modules: &[Module]) -> Vec<Migration> {
+    modules
+        .iter()
+        .filter_map(|module| Some(Migration { schema: module.name, files: module.migrations? }))
+        .collect()
+}
+
+impl App {
+    /// Assembles the modules, verifies the database, runs what modules do at start, and begins to
+    /// follow changes. Migrations must have run.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and what to do.
+    pub async fn start(config: Config, modules: Vec<Module>) -> Result<Arc<Self>, StartError> {
+        let (parts, hooks) = assemble(modules)?;
+        let database = Database::connect(&config).await?;
+        let findings = database.inspect().await?;
+        if !findings.is_empty() {
+            return Err(StartError::Unsafe(findings));
+        }
+        let app = Arc::new(Self {
+            keyring: Keyring::new(&config.secret_key, &config.secret_key_previous),
+            config,
+            database,
+            limiter: RateLimiter::default(),
+            subject_keys: SubjectKeys::default(),
+            changes: Changes::default(),
+            parts,
+            openapi: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            background: Mutex::default(),
+        });
+        let (document, faults) = document(&app);
+        if !faults.is_empty() {
+            return Err(StartError::Assembly(faults));
+        }
+        let _ = app.openapi.set((document.to_string(), document));
+        app.make_event_partitions().await?;
+        for hook in hooks {
+            hook(app.clone()).await?;
+        }
+        app.run_in_background();
+        Ok(app)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The keys that seal.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The modules' names, in the order of the list.
+    pub fn modules(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.parts.modules.iter().copied()
+    }
+
+    /// Every route.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.parts.routes
+    }
+
+    /// Every permission, sorted by name.
+    #[must_use]
+    pub fn permissions(&self) -> &[Permission] {
+        &self.parts.permissions
+    }
+
+    /// Every kind of event, sorted by name.
+    #[must_use]
+    pub fn events(&self) -> &[EventType] {
+        &self.parts.events
+    }
+
+    /// What a system role may do.
+    #[must_use]
+    pub fn permissions_of(&self, roles: &[SystemRole]) -> Permissions {
+        self.parts
+            .permissions
+            .iter()
+            .filter(|permission| permission.roles.iter().any(|role| roles.contains(role)))
+            .map(|permission| permission.name)
+            .collect()
+    }
+
+    /// The system roles that hold a permission.
+    #[must_use]
+    pub fn holders(&self, name: &str) -> Vec<SystemRole> {
+        let declared = self.parts.permissions.iter().find(|permission| permission.name == name);
+        declared.map(|permission| permission.roles.to_vec()).unwrap_or_default()
+    }
+
+    /// The OpenAPI document as JSON text.
+    #[must_use]
+    pub fn openapi(&self) -> &str {
+        self.openapi.get().map_or("", |(text, _)| text)
+    }
+
+    /// The OpenAPI document.
+    #[must_use]
+    pub fn openapi_document(&self) -> &Value {
+        self.openapi.get().map_or(&Value::Null, |(_, document)| document)
+    }
+
+    /// A transaction on the tables that span tenants, outside any request: start-up work.
+    ///
+    /// # Errors
+    /// 503 when the database is away.
+    pub async fn account_tx(self: &Arc<Self>) -> Result<AccountTx> {
+        AccountTx::begin(self.origin()).await
+    }
+
+    /// Makes the months of `core.events` around today, ahead of need.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn make_event_partitions(self: &Arc<Self>) -> Result<()> {
+        let mut tx = SystemTx::begin(self.origin()).await?;
+        let from = tx.real_now().date();
+        let made = sqlx::query_scalar!("select core.make_event_partitions($1, 3)", from)
+            .fetch_one(tx.db())
+            .await?;
+        tracing::debug!(made, "months of core.events");
+        tx.commit().await
+    }
+
+    /// Stops background work and closes the pools. [`Server::run`](crate::Server::run) does this.
+    pub async fn stop(&self) {
+        self.begin_stopping();
+        let tasks =
+            std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.database.close().await;
+    }
+
+    pub(crate) fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn limiter(&self) -> &RateLimiter {
+        &self.limiter
+    }
+
+    pub(crate) fn subject_keys(&self) -> &SubjectKeys {
+        &self.subject_keys
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    pub(crate) fn authenticator(&self) -> &dyn Authenticate {
+        // Assembly refuses an application without one.
+        self.parts.authenticator.as_deref().unwrap_or(&crate::ports::Nobody)
+    }
+
+    pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
+        self.parts.states.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+    }
+
+    /// Whether the handler of a route takes the request's transaction.
+    pub(crate) fn in_transaction(&self, route: &Route) -> bool {
+        self.parts.in_transaction.contains(&(route.method.to_string(), route.path.clone()))
+    }
+
+    /// Where changes come from that no request makes.
+    pub(crate) fn origin(self: &Arc<Self>) -> Arc<Origin> {
+        Arc::new(Origin {
+            app: self.clone(),
+            request_id: String::new(),
+            ip: None,
+            user_agent: None,
+            actor: OnceLock::new(),
+        })
+    }
+
+    fn run_in_background(self: &Arc<Self>) {
+        if let Some(authenticator) = self.parts.authenticator.clone() {
+            self.changes.listen(move |change| authenticator.forget(change));
+        }
+        let mut tasks = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(tokio::spawn(changes::follow(self.clone())));
+        tasks.push(tokio::spawn(keep_partitions(self.clone())));
+    }
+}
+
+/// Partitions are made three months ahead, so a day's failure is nothing to anybody.
+async fn keep_partitions(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(24 * 60 * 60)).await;
+        if let Err(error) = app.make_event_partitions().await {
+            tracing::warn!(%error, "next month's partition could not be made; trying tomorrow");
+        }
+    }
+}
+
+/// Merges what modules registered and refuses what does not fit together.
+fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError> {
+    let faults = crate::assembly::check(&modules);
+    if !faults.is_empty() {
+        return Err(StartError::Assembly(faults));
+    }
+    let (mut parts, mut hooks) = (Parts::default(), Vec::new());
+    for module in modules {
+        parts.modules.push(module.name);
+        parts.permissions.extend(module.permissions);
+        parts.events.extend(module.events);
+        parts.states.extend(module.states);
+        parts.authenticator = parts.authenticator.or(module.authenticator);
+        hooks.extend(module.on_start);
+        for route in module.routes {
+            if Operation::of(&route).in_transaction() {
+                parts.in_transaction.insert((route.method.to_string(), route.path.clone()));
+            }
+            parts.routes.push(Arc::new(route));
+        }
+    }
+    parts.permissions.sort_by_key(|permission| permission.name);
+    parts.events.sort_by_key(|event| event.name);
+    parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));
+    Ok((parts, hooks))
+}
+
+/// Prefixes of ids that the kernel hands out itself.
+pub(crate) const OWN_PREFIXES: [&str; 6] = [
+    directory::Tenant::PREFIX,
+    directory::User::PREFIX,
+    directory::ServiceAccount::PREFIX,
+    crate::actor::Role::PREFIX,
+    EventRecord::PREFIX,
+    "req",
+];
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("modules", &self.parts.modules).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! Claims: uniqueness in the whole installation, and look-up by a secret or a name, without
+//! telling one tenant anything about another.
+
+use crate::crypto::sha256;
+use crate::directory::TenantId;
+use crate::error::{Error, OnConstraint, Result};
+use crate::tx::{AccountTx, Tx};
+
+/// Whom a claimed key belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The thing that was named when the claim was made.
+    pub subject: uuid::Uuid,
+}
+
+fn key_hash(kind: &str, key: &[u8]) -> [u8; 32] {
+    sha256(&[b"claim", kind.as_bytes(), key])
+}
+
+fn taken() -> Error {
+    Error::conflict("core.claimed", "This is taken.")
+}
+
+impl Tx {
+    /// Takes `key` for `subject`, in the whole installation.
+    ///
+    /// # Errors
+    /// 409 `core.claimed`, which says nothing about who holds it.
+    pub async fn claim(&mut self, kind: &str, key: &[u8], subject: uuid::Uuid) -> Result<()> {
+        let tenant = self.tenant();
+        sqlx::query!(
+            "insert into core.claims (tenant_id, kind, key_hash, subject_id)
+             values ($1, $2, $3, $4)",
+            *tenant,
+            kind,
+            &key_hash(kind, key),
+            subject,
+        )
+        .execute(self.db())
+        .await
+        .on_constraint("claims_pkey", taken)?;
+        Ok(())
+    }
+
+    /// Gives a claim of this tenant back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_claim(&mut self, kind: &str, key: &[u8]) -> Result<()> {
+        let tenant = self.tenant();
+        sqlx::query!(
+            "delete from core.claims where tenant_id = $1 and kind = $2 and key_hash = $3",
+            *tenant,
+            kind,
+            &key_hash(kind, key),
+        )
+        .execute(self.db())
+        .await?;
+        Ok(())
+    }
+}
+
+impl AccountTx {
+    /// Takes `key` for a tenant, in the whole installation.
+    ///
+    /// # Errors
+    /// 409 `core.claimed`, which says nothing about who holds it.
+    pub async fn claim(
+        &mut self,
+        tenant: TenantId,
+        kind: &str,
+        key: &[u8],
+        subject: uuid::Uuid,
+    ) -> Result<()> {
+        sqlx::query!(
+            "insert into core.claims (tenant_id, kind, key_hash, subject_id)
+             values ($1, $2, $3, $4)",
+            *tenant,
+            kind,
+            &key_hash(kind, key),
+            subject,
+        )
+        .execute(self.db())
+        .await
+        .on_constraint("claims_pkey", taken)?;
+        Ok(())
+    }
+
+    /// Whom `key` belongs to, if anybody.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resolve(&mut self, kind: &str, key: &[u8]) -> Result<Option<Claim>> {
+        let now = self.real_now();
+        let row = sqlx::query!(
+            "-- tidy: across tenants because the key is what tells the tenant
+             select tenant_id, subject_id from core.claims
+             where kind = $1 and key_hash = $2 and (expires_at is null or expires_at > $3)",
+            kind,
+            &key_hash(kind, key),
+            now as _,
+        )
+        .fetch_optional(self.db())
+        .await?;
+        Ok(row.map(|row| Claim {
+            tenant: TenantId::from_uuid(row.tenant_id),
+            subject: row.subject_id,
+        }))
+    }
+}

@@ -1,0 +1,81 @@
+//! What the kernel needs to know to run. The binary reads flags, environment and `freehold.toml`
+//! into this; nothing below it reads the environment.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::limits::Quota;
+use crate::time::Clock;
+
+/// The kernel's configuration.
+#[derive(Clone)]
+pub struct Config {
+    /// Login `freehold_app`: serves every request and job.
+    pub database_url: String,
+    /// Login `freehold_system`: start-up, sign-in, operators, the kernel's own work.
+    pub database_system_url: String,
+    /// Whether a pooler in transaction mode stands between (`DATABASE_POOLER=transaction`).
+    pub pooler: Pooler,
+    /// Connections for requests.
+    pub pool_size: u32,
+    /// `scheme://host[:port]` under which people reach this installation; no trailing slash.
+    pub public_url: String,
+    /// Origins that browsers may call from, beside our own.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// At least 32 bytes; everything sealed is sealed under it.
+    pub secret_key: Vec<u8>,
+    /// Earlier secrets, newest first, that may still open.
+    pub secret_key_previous: Vec<Vec<u8>>,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Bounds on requests.
+    pub limits: Limits,
+}
+
+/// What stands between us and PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a pooler that keeps sessions.
+    #[default]
+    None,
+    /// One that hands a server connection to each transaction; statements must not be named.
+    Transaction,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest JSON body, in bytes.
+    pub body_bytes: usize,
+    /// Largest sum of header names and values, in bytes.
+    pub header_bytes: usize,
+    /// Deepest nesting of JSON.
+    pub json_depth: usize,
+    /// Time to send the whole body.
+    pub body_timeout: Duration,
+    /// Time to answer, from the end of the body.
+    pub request_timeout: Duration,
+    /// Requests from one address, signed in or not.
+    pub per_ip: Quota,
+    /// Requests of one tenant on one node.
+    pub per_tenant: Quota,
+    /// Time that requests under way are given at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1024 * 1024,
+            header_bytes: 16 * 1024,
+            json_depth: 64,
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            per_ip: Quota::per_minute(6_000, 1_000),
+            per_tenant: Quota::per_minute(60_000, 5_000),
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads PostgreSQL's catalogue at every start and refuses a schema on which isolation would not
+//! hold. One set of rules per class of table; there is no list of exceptions.
+
+use sqlx::PgPool;
+
+/// One thing that is wrong, in a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding(pub String);
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Each rule is a query that returns what breaks it: a subject, which `{}` in the sentence stands
+/// for. `tenant_tables` and `our_tables` are defined in [`PRELUDE`].
+const RULES: &[(&str, &str)] = &[
+    (
+        "{} has no class; say `comment on table … is 'tenant|global|claims|reference|infrastructure: …'`",
+        "select name from our_tables where class is null",
+    ),
+    (
+        "{} has a tenant_id, so its class is `tenant` (or `claims`, or `global` without rights for freehold_app)",
+        "select t.name from our_tables t
+         join pg_attribute a on a.attrelid = t.oid and a.attname = 'tenant_id' and not a.attisdropped
+         where t.class not in ('tenant', 'claims') and not t.relispartition
+           and has_table_privilege('freehold_app', t.oid, 'select')",
+    ),
+    (
+        "{} is a tenant table without `tenant_id uuid not null`",
+        "select t.name from tenant_tables t where not exists (
+           select from pg_attribute a where a.attrelid = t.oid and a.attname = 'tenant_id'
+             and a.attnotnull and a.atttypid = 'uuid'::regtype)",
+    ),
+    (
+        "row-level security is not enabled and forced on {}; call core.tenant_table",
+        "select name from tenant_tables where not (relrowsecurity and relforcerowsecurity)",
+    ),
+    (
+        "{}: freehold_app must have exactly the canonical policy; call core.tenant_table and write no policy by hand",
+        "select t.name from tenant_tables t
+         where (select array_agg(p.polname::text || ' ' || p.polcmd::text || ' ' || p.polpermissive::text || ' '
+                  || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' | '
+                  || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''))
+                from pg_policy p
+                where p.polrelid = t.oid
+                  and (p.polroles @> array['freehold_app'::regrole::oid] or p.polroles @> array[0::oid]))
+           is distinct from array['tenant * true '
+             || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid) | '
+             || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid)']",
+    ),
+    (
+        "{}: every key and index of a tenant table begins with tenant_id (claims: only their primary key may not)",
+        "select t.name || ' index ' || i.indexrelid::regclass from tenant_tables t
+         join pg_index i on i.indrelid = t.oid
+         left join pg_attribute a on a.attrelid = t.oid and a.attnum = i.indkey[0]
+         where a.attname is distinct from 'tenant_id' and not (t.class = 'claims' and i.indisprimary)",
+    ),
+    (
+        "{}: a foreign key of a tenant table carries tenant_id on both sides, or points to a global or reference table",
+        "select t.name || ' ' || c.conname from tenant_tables t
+         join pg_constraint c on c.conrelid = t.oid and c.contype = 'f' and c.conparentid = 0
+         join tenant_tables f on f.oid = c.confrelid
+         left join pg_attribute here on here.attrelid = c.conrelid and here.attnum = c.conkey[1]
+         left join pg_attribute there on there.attrelid = c.confrelid and there.attnum = c.confkey[1]
+         where here.attname <> 'tenant_id' or there.attname <> 'tenant_id'",
+    ),
+    (
+        "{}: under row-level security an index on this type is not used (its operators are not leakproof); store text, bigint, uuid, bytea or timestamptz",
+        "select t.name || '.' || a.attname from tenant_tables t
+         join pg_index i on i.indrelid = t.oid
+         cross join lateral unnest(i.indkey) as k (attnum)
+         join pg_attribute a on a.attrelid = t.oid and a.attnum = k.attnum
+         where a.atttypid not in ('text'::regtype, 'uuid'::regtype, 'bytea'::regtype, 'timestamptz'::regtype,
+           'date'::regtype, 'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+         union all
+         select t.name || ' index ' || i.indexrelid::regclass || ' on an expression' from tenant_tables t
+         join pg_index i on i.indrelid = t.oid where i.indexprs is not null",
+    ),
+    (
+        "{} has a trigger; sharding refuses triggers on tenant tables",
+        "select t.name || ' ' || g.tgname from tenant_tables t
+         join pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal",
+    ),
+    (
+        "freehold_app may {}; it has select, insert, update, delete and nothing else",
+        "select p.verb || ' ' || t.name from our_tables t
+         cross join (values ('truncate'), ('references'), ('trigger')) as p (verb)
+         where has_table_privilege('freehold_app', t.oid, p.verb)",
+    ),
+    (
+        "freehold_app may change core.events ({}); it may insert and select only",
+        "select p.verb from (values ('update'), ('delete')) as p (verb)
+         where has_table_privilege('freehold_app', 'core.events', p.verb)",
+    ),
+    (
+        "freehold_app may write {}; global and reference tables are not its to write",
+        "select t.name from our_tables t
+         where t.class in ('global', 'reference')
+           and has_table_privilege('freehold_app', t.oid, 'insert, update, delete')",
+    ),
+    (
+        "a role of ours has rights on {}, a partition; read through the parent, whose policy it would bypass",
+        "select t.name from our_tables t
+         cross join (values ('freehold_app'), ('freehold_account'), ('freehold_dispatch'), ('freehold_platform')) as r (name)
+         where t.relispartition and has_table_privilege(r.name, t.oid, 'select, insert, update, delete')",
+    ),
+    (
+        "view {} shows every tenant; create it with (security_invoker = true)",
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('v', 'm') and pg_get_userbyid(c.relowner) = 'freehold_owner'
+           and not coalesce(c.reloptions @> array['security_invoker=true'], false)",
+    ),
+    (
+        "function {} runs with its owner's rights and must fix its search_path",
+        "select p.oid::regprocedure::text from pg_proc p
+         where pg_get_userbyid(p.proowner) = 'freehold_owner' and p.prosecdef
+           and not coalesce(array_to_string(p.proconfig, ',') like 'search_path=%', false)",
+    ),
+    (
+        "{} is not owned by freehold_owner; whoever owns a table can switch its security off",
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         join pg_namespace core on core.nspname = 'core'
+         where c.relkind in ('r', 'p') and n.nspowner = core.nspowner and c.relowner <> core.nspowner",
+    ),
+];
+
+/// Our tables, their class read from their comment; partitions have their parent's security.
+const PRELUDE: &str = "
+with our_tables as (
+  select c.oid, n.nspname || '.' || c.relname as name, c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
+    substring(obj_description(c.oid, 'pg_class') from '^(tenant|global|claims|reference|infrastructure): ') as class
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'p') and pg_get_userbyid(n.nspowner) = 'freehold_owner' and c.relname <> '_migrations'
+),
+tenant_tables as (select * from our_tables where class in ('tenant', 'claims') and not relispartition)
+";
+
+/// Everything that is wrong with the schema.
+pub(super) async fn inspect(pool: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
+    let mut findings = Vec::new();
+    for (sentence, query) in RULES {
+        let sql = sqlx::AssertSqlSafe(format!("{PRELUDE} {query}"));
+        let subjects: Vec<String> =
+            sqlx::query_scalar(sql).persistent(false).fetch_all(pool).await?;
+        findings
+            .extend(subjects.into_iter().map(|subject| Finding(sentence.replace("{}", &subject))));
+    }
+    Ok(findings)
+}

@@ -1,0 +1,93 @@
+//! Migrations: the kernel's first, then each module's in the order of the list, each in a schema
+//! of its own with a table of its own that says what has run.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
+
+use super::roles::MAKE_ROLES;
+
+/// The SQL files of the kernel or of a module: `sqlx::migrate!()` and where they go.
+pub struct Migration {
+    /// The schema, which is the module's name (the kernel's is `core`).
+    pub schema: &'static str,
+    /// The files.
+    pub files: &'static Migrator,
+}
+
+pub(crate) static CORE: Migrator = sqlx::migrate!();
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The database cannot be reached or refused a statement.
+    #[error("the database refused: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A file failed, or a file that has run was edited afterwards.
+    #[error("schema {schema}: {error}")]
+    Migration {
+        /// Whose.
+        schema: &'static str,
+        /// What sqlx says.
+        error: sqlx::migrate::MigrateError,
+    },
+}
+
+/// Makes missing roles and runs what has not run yet. `owner_url` logs in as somebody who may make
+/// roles and act as `freehold_owner`: a superuser, or a managed database's administrator.
+///
+/// # Errors
+/// What PostgreSQL refused, and in which schema.
+pub async fn migrate(owner_url: &str, modules: &[Migration]) -> Result<(), MigrateError> {
+    let options = PgConnectOptions::from_str(owner_url)?.application_name("freehold migrate");
+    let mut connection = PgConnection::connect_with(&options).await?;
+    connection.execute(MAKE_ROLES).await?;
+    // A migration that cannot get its lock gives way to the application rather than queue before it.
+    connection.execute("set lock_timeout = '5s'").await?;
+    connection.execute("grant freehold_owner to current_user").await?;
+    connection
+        .execute("do $$ begin execute format('grant create, connect on database %I to freehold_owner', current_database()); end $$")
+        .await?;
+    connection.execute("set role freehold_owner").await?;
+    let core = Migration { schema: "core", files: &CORE };
+    for migration in std::iter::once(&core).chain(modules) {
+        run(&mut connection, migration).await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+async fn run(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
+    let schema = migration.schema;
+    let files = Migrator {
+        migrations: migration.files.migrations.clone(),
+        table_name: Cow::Owned(format!("{schema}._migrations")),
+        create_schemas: Cow::Owned(vec![Cow::Borrowed(schema)]),
+        ..Migrator::DEFAULT
+    };
+    let mut tries = 0;
+    loop {
+        match files.run_direct(None, connection, false).await {
+            Ok(()) => return Ok(()),
+            // Another node is migrating or holds a lock for a moment.
+            Err(error) if tries < 5 && is_lock_timeout(&error) => {
+                tries += 1;
+                tracing::warn!(schema, tries, "waiting for a lock before migrating");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(MigrateError::Migration { schema, error }),
+        }
+    }
+}
+
+fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
+    let sqlx::migrate::MigrateError::ExecuteMigration(sqlx::Error::Database(refusal), _) = error
+    else {
+        return false;
+    };
+    refusal.code().as_deref() == Some("55P03")
+}

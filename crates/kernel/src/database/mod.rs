@@ -1,0 +1,140 @@
+//! The connection pools and the roles that transactions take. The pools never leave this folder:
+//! [`Tx`](crate::Tx) and its wide relatives are the only way to the database.
+
+mod catalogue;
+mod db;
+mod migrate;
+mod roles;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, SqlStr};
+
+pub use catalogue::Finding;
+pub use db::Db;
+pub use migrate::{MigrateError, Migration, migrate};
+
+use crate::config::{Config, Pooler};
+use crate::directory::TenantId;
+use crate::error::Result;
+use crate::tx::Opening;
+
+/// Connections for the kernel's own work, beside those for requests.
+const SYSTEM_POOL_SIZE: u32 = 8;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As whom a transaction runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Access {
+    /// `freehold_app` in one tenant.
+    Tenant(TenantId, Opening),
+    /// `freehold_account`: before a tenant is known.
+    Account,
+    /// `freehold_platform`: operators.
+    Platform,
+    /// `freehold_dispatch`: the kernel's own work.
+    Dispatch,
+}
+
+/// Both pools of a node.
+pub(crate) struct Database {
+    app: PgPool,
+    system: PgPool,
+    pooler: Pooler,
+}
+
+impl Database {
+    /// Opens the pools and refuses logins that row-level security would not hold.
+    pub(crate) async fn connect(config: &Config) -> Result<Self, sqlx::Error> {
+        let app = pool(&config.database_url, config.pool_size).await?;
+        let system = pool(&config.database_system_url, SYSTEM_POOL_SIZE).await?;
+        Ok(Self { app, system, pooler: config.pooler })
+    }
+
+    /// What is wrong with the logins and the tables; nothing when this database is safe to use.
+    pub(crate) async fn inspect(&self) -> Result<Vec<Finding>, sqlx::Error> {
+        let mut findings = roles::inspect(&self.app, &self.system).await?;
+        findings.extend(catalogue::inspect(&self.app).await?);
+        Ok(findings)
+    }
+
+    /// Begins a transaction in one round trip. A connection that turns out to be dead is replaced
+    /// once: the pool does not ping before it hands one out.
+    pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
+        let pool = match access {
+            Access::Tenant(..) => &self.app,
+            Access::Account | Access::Platform | Access::Dispatch => &self.system,
+        };
+        let transaction = match pool.begin_with(opening_statement(access)).await {
+            Err(sqlx::Error::Io(_)) => pool.begin_with(opening_statement(access)).await?,
+            other => other?,
+        };
+        let read_only = matches!(access, Access::Tenant(_, Opening::ReadOnly));
+        Ok(Db::new(transaction, read_only, self.pooler))
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("select 1").persistent(false).execute(&self.app).await.map(drop)
+    }
+
+    pub(crate) async fn listen(&self, channel: &str) -> Result<PgListener, sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.system).await?;
+        listener.ignore_pool_close_event(true);
+        listener.listen(channel).await?;
+        Ok(listener)
+    }
+
+    /// Wakes listeners. In a statement of its own, never inside a business transaction: a pending
+    /// NOTIFY takes a lock on the whole instance at commit.
+    pub(crate) async fn notify(&self, channel: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("select pg_notify($1, '')")
+            .bind(channel)
+            .persistent(false)
+            .execute(&self.system)
+            .await
+            .map(drop)
+    }
+
+    pub(crate) async fn close(&self) {
+        self.app.close().await;
+        self.system.close().await;
+    }
+}
+
+async fn pool(url: &str, size: u32) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_lifetime(Duration::from_secs(30 * 60))
+        .test_before_acquire(false)
+        .connect_with(options(url)?)
+        .await
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("freehold"))
+}
+
+/// BEGIN, and who the transaction is, in one simple query. The values are a UUID and a number of
+/// ours, so there is nothing to escape.
+fn opening_statement(access: Access) -> SqlStr {
+    let statement = match access {
+        Access::Tenant(tenant, Opening::ReadOnly) => {
+            format!("begin read only; set local app.tenant_id = '{}'", tenant.uuid())
+        }
+        Access::Tenant(tenant, Opening::ReadWrite) => {
+            format!("begin; set local app.tenant_id = '{}'", tenant.uuid())
+        }
+        Access::Tenant(tenant, Opening::Holding(key)) => format!(
+            "begin; set local app.tenant_id = '{}'; select core.hold_idempotency_key({key})",
+            tenant.uuid()
+        ),
+        Access::Account => "begin; set local role freehold_account".to_owned(),
+        Access::Platform => "begin; set local role freehold_platform".to_owned(),
+        Access::Dispatch => "begin; set local role freehold_dispatch".to_owned(),
+    };
+    sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(statement))
+}

@@ -1,0 +1,310 @@
+//! Events: what happened, for the audit log and for everything downstream.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::crypto::{self, Keyring, SealingKey};
+use crate::database::Db;
+use crate::directory::{TenantId, UserId};
+use crate::error::Result;
+use crate::time::Timestamp;
+use crate::tx::Work;
+use crate::{Id, Named};
+
+/// Something that happened. Derive it: `#[derive(Event)] #[event(type = "user.created", subject =
+/// user_id)]`; fields marked `#[personal]` are sealed and reach no webhook.
+pub trait Event: Serialize + ToSchema + Send + Sync + 'static {
+    /// `<resource>.<past tense>`.
+    const TYPE: &'static str;
+    /// What happened, in words: the doc comment.
+    const DESCRIPTION: &'static str;
+    /// Names of the personal fields, as on the wire.
+    const PERSONAL: &'static [&'static str];
+
+    /// The id of the thing it happened to.
+    fn subject(&self) -> String;
+}
+
+/// Names an event.
+pub enum EventRecord {}
+
+impl Named for EventRecord {
+    const PREFIX: &'static str = "evt";
+}
+
+/// The id of an event.
+pub type EventId = Id<EventRecord>;
+
+/// A row of `core.events` before its digest, which the database computes from the row as stored.
+pub(crate) struct EventRow {
+    tenant: TenantId,
+    id: EventId,
+    at: Timestamp,
+    kind: &'static str,
+    actor: String,
+    subject: String,
+    request_id: String,
+    data: Value,
+    personal: Option<Vec<u8>>,
+}
+
+/// Fields before and after a change.
+#[derive(Default)]
+pub(crate) struct Details(Option<(Value, Value)>);
+
+impl Details {
+    /// Keeps the fields that differ.
+    pub(crate) fn between<R: Serialize>(before: &R, after: &R) -> Result<Self> {
+        let (mut before, mut after) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+        if let (Some(old), Some(new)) = (before.as_object_mut(), after.as_object_mut()) {
+            let same: Vec<String> = old
+                .iter()
+                .filter(|(name, value)| new.get(*name) == Some(value))
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in same {
+                old.remove(&name);
+                new.remove(&name);
+            }
+        }
+        Ok(Self(Some((before, after))))
+    }
+}
+
+/// Adds an event to the transaction's buffer.
+pub(crate) async fn buffer<E: Event>(
+    work: &mut Work,
+    tenant: TenantId,
+    event: &E,
+    details: Details,
+) -> Result<()> {
+    let origin = work.origin().clone();
+    let mut data = serde_json::to_value(event)?;
+    let mut personal = take_personal(&mut data, E::PERSONAL);
+    if let Some(ip) = origin.ip {
+        personal.insert("ip".into(), json!(ip));
+    }
+    if let Some(user_agent) = &origin.user_agent {
+        personal.insert("userAgent".into(), json!(user_agent));
+    }
+    if let Some((before, after)) = details.0 {
+        personal.insert("before".into(), before);
+        personal.insert("after".into(), after);
+    }
+    let actor = origin.actor.get();
+    if let Some(actor) = actor {
+        personal.insert("credential".into(), json!(actor.credential));
+    }
+    let subject = event.subject();
+    let actor = actor.map_or_else(|| "system".to_owned(), |actor| actor.principal.to_string());
+    let id = EventId::new();
+    let person = person(&subject, &actor, tenant);
+    let (sealed, new_key) = seal(work, tenant, id, person, &personal).await?;
+    let row = EventRow {
+        tenant,
+        id,
+        at: origin.app.config().clock.now(),
+        kind: E::TYPE,
+        actor,
+        subject,
+        request_id: origin.request_id.clone(),
+        data,
+        personal: sealed,
+    };
+    work.push(row, new_key);
+    Ok(())
+}
+
+fn take_personal(data: &mut Value, names: &[&str]) -> Map<String, Value> {
+    let Some(fields) = data.as_object_mut() else { return Map::new() };
+    names
+        .iter()
+        .filter_map(|name| fields.remove(*name).map(|value| ((*name).to_owned(), value)))
+        .collect()
+}
+
+/// Whose data the sealed part of an event is: the person it happened to, else the one who did it,
+/// else the tenant's own. Read off the row, so that the key can be found again.
+fn person(subject: &str, actor: &str, tenant: TenantId) -> String {
+    [subject, actor]
+        .into_iter()
+        .find(|id| id.parse::<UserId>().is_ok())
+        .map_or_else(|| tenant.to_string(), ToOwned::to_owned)
+}
+
+/// What binds a sealed part to its row.
+fn place(tenant: TenantId, id: EventId) -> [u8; 32] {
+    crypto::sha256(&[b"core.events.personal", tenant.as_bytes(), id.as_bytes()])
+}
+
+async fn seal(
+    work: &mut Work,
+    tenant: TenantId,
+    id: EventId,
+    person: String,
+    personal: &Map<String, Value>,
+) -> Result<(Option<Vec<u8>>, Option<NewKey>)> {
+    if personal.is_empty() {
+        return Ok((None, None));
+    }
+    let plain = serde_json::to_vec(personal)?;
+    let (key, new_key) = subject_key(work, tenant, person).await?;
+    Ok((Some(key.seal(&place(tenant, id), &plain)?), new_key))
+}
+
+/// Opens the sealed part of an event, given the key of the person it is about.
+///
+/// # Errors
+/// When the key is not the one it was sealed with.
+pub fn open_personal(
+    key: &SealingKey,
+    tenant: TenantId,
+    id: EventId,
+    sealed: &[u8],
+) -> Result<Map<String, Value>> {
+    let plain = key.open(&place(tenant, id), sealed)?;
+    Ok(serde_json::from_slice(&plain)?)
+}
+
+/// Writes buffered events, their digests computed from the row as stored.
+pub(crate) async fn write(db: &mut Db, rows: &[EventRow], tenant: Option<TenantId>) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    debug_assert!(tenant.is_none_or(|tenant| rows.iter().all(|row| row.tenant == tenant)));
+    let mut columns = Columns::default();
+    for row in rows {
+        columns.push(row);
+    }
+    sqlx::query!(
+        "insert into core.events
+           (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
+         select tenant_id, id, at, 'freehold', type, actor, subject, request_id, data, personal,
+           core.event_digest(tenant_id, id, at, 'freehold', type, actor, null, subject,
+             request_id, data, personal)
+         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
+             $7::text[], $8::jsonb[], $9::bytea[])
+           as e (tenant_id, id, at, type, actor, subject, request_id, data, personal)",
+        &columns.tenants,
+        &columns.ids,
+        columns.ats as _,
+        &columns.kinds as _,
+        &columns.actors,
+        &columns.subjects,
+        &columns.request_ids,
+        &columns.data,
+        columns.personal as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Rows turned into the arrays that one statement takes.
+#[derive(Default)]
+struct Columns {
+    tenants: Vec<uuid::Uuid>,
+    ids: Vec<uuid::Uuid>,
+    ats: Vec<Timestamp>,
+    kinds: Vec<&'static str>,
+    actors: Vec<String>,
+    subjects: Vec<String>,
+    request_ids: Vec<String>,
+    data: Vec<Value>,
+    personal: Vec<Option<Vec<u8>>>,
+}
+
+impl Columns {
+    fn push(&mut self, row: &EventRow) {
+        self.tenants.push(*row.tenant);
+        self.ids.push(*row.id);
+        self.ats.push(row.at);
+        self.kinds.push(row.kind);
+        self.actors.push(row.actor.clone());
+        self.subjects.push(row.subject.clone());
+        self.request_ids.push(row.request_id.clone());
+        self.data.push(row.data.clone());
+        self.personal.push(row.personal.clone());
+    }
+}
+
+/// A key made in a transaction, remembered once that is committed.
+pub(crate) struct NewKey {
+    pub(crate) tenant: TenantId,
+    pub(crate) subject: String,
+    key: Arc<SealingKey>,
+}
+
+/// Keys of people whose data was sealed lately, so that sealing needs no query.
+pub(crate) struct SubjectKeys(Cache<(TenantId, String), Arc<SealingKey>>);
+
+impl Default for SubjectKeys {
+    fn default() -> Self {
+        Self(Cache::new(50_000))
+    }
+}
+
+impl SubjectKeys {
+    pub(crate) fn remember(&self, keys: Vec<NewKey>) {
+        for NewKey { tenant, subject, key } in keys {
+            self.0.insert((tenant, subject), key);
+        }
+    }
+}
+
+async fn subject_key(
+    work: &mut Work,
+    tenant: TenantId,
+    subject: String,
+) -> Result<(Arc<SealingKey>, Option<NewKey>)> {
+    if let Some(known) = work.new_key(tenant, &subject) {
+        return Ok((known.key.clone(), None));
+    }
+    let app = work.origin().app.clone();
+    let name = (tenant, subject);
+    if let Some(key) = app.subject_keys().0.get(&name) {
+        return Ok((key, None));
+    }
+    let (_, subject) = name;
+    let now = app.config().clock.now();
+    let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
+    let key = Arc::new(key);
+    Ok((key.clone(), Some(NewKey { tenant, subject, key })))
+}
+
+async fn load_or_make_key(
+    db: &mut Db,
+    keyring: &Keyring,
+    tenant: TenantId,
+    subject: &str,
+    now: Timestamp,
+) -> Result<SealingKey> {
+    let place = crypto::sha256(&[b"core.subject_keys", tenant.as_bytes(), subject.as_bytes()]);
+    let bytes: [u8; 32] = crypto::random()?;
+    let sealed = keyring.seal("subject key", &place, &bytes)?;
+    let made = sqlx::query!(
+        "insert into core.subject_keys (tenant_id, subject, sealed_key, created_at)
+         values ($1, $2, $3, $4) on conflict do nothing",
+        *tenant,
+        subject,
+        sealed,
+        now as _,
+    )
+    .execute(&mut *db)
+    .await?;
+    if made.rows_affected() == 1 {
+        return Ok(SealingKey::from_bytes(&bytes)?);
+    }
+    let sealed = sqlx::query_scalar!(
+        "select sealed_key from core.subject_keys where tenant_id = $1 and subject = $2",
+        *tenant,
+        subject,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(SealingKey::from_bytes(&keyring.open("subject key", &place, &sealed)?)?)
+}

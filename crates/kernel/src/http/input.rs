@@ -1,0 +1,130 @@
+//! What handlers take. Everything that can be refused without the database is parsed first, in
+//! argument order; transactions begin after that.
+
+use std::any::type_name;
+use std::future::{Future, ready};
+
+use super::openapi::Operation;
+use crate::cx::Cx;
+use crate::error::{Error, Kind, Result};
+use crate::tx::Tx;
+
+/// An argument of a handler.
+pub trait Input: Sized + Send + 'static {
+    /// What reading the request yields.
+    type Parsed: Send;
+
+    /// Says in the OpenAPI operation what the request must carry.
+    fn describe(operation: &mut Operation);
+
+    /// Reads the request. Runs for every argument before any transaction begins.
+    ///
+    /// # Errors
+    /// A refusal of the request.
+    fn parse(cx: &Cx) -> Result<Self::Parsed>;
+
+    /// Makes the argument.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    fn make(parsed: Self::Parsed, cx: &Cx) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl Input for Cx {
+    type Parsed = ();
+
+    fn describe(_: &mut Operation) {}
+
+    fn parse(_: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn make((): (), cx: &Cx) -> impl Future<Output = Result<Self>> + Send {
+        ready(Ok(cx.clone()))
+    }
+}
+
+/// The request's transaction. The wrapper commits it when the answer is a success and rolls it
+/// back otherwise; GET and HEAD get one that cannot write.
+impl Input for Tx {
+    type Parsed = ();
+
+    fn describe(operation: &mut Operation) {
+        operation.takes_transaction();
+    }
+
+    fn parse(_: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn make((): (), cx: &Cx) -> impl Future<Output = Result<Self>> + Send {
+        cx.request_tx()
+    }
+}
+
+/// What the module keeps for its handlers, see [`Module::state`](crate::Module::state).
+pub struct State<T>(pub T);
+
+impl<T: Clone + Send + Sync + 'static> Input for State<T> {
+    type Parsed = ();
+
+    fn describe(_: &mut Operation) {}
+
+    fn parse(_: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn make((): (), cx: &Cx) -> impl Future<Output = Result<Self>> + Send {
+        ready(cx.app().state::<T>().map(Self).ok_or_else(|| {
+            Error::internal(format!("no module keeps a state of type {}", type_name::<T>()))
+        }))
+    }
+}
+
+/// The version that the caller last saw, from `If-Match`; `None` when they do not care.
+pub struct IfMatch(pub Option<i64>);
+
+impl IfMatch {
+    /// Refuses when the resource has moved on from the version the caller saw.
+    ///
+    /// # Errors
+    /// 412 `core.stale`.
+    pub fn check(&self, version: i64) -> Result<()> {
+        match self.0 {
+            Some(seen) if seen != version => Err(Error::new(
+                Kind::Stale,
+                "core.stale",
+                "Somebody changed this since you read it; read it again and repeat your change.",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Input for IfMatch {
+    type Parsed = Self;
+
+    fn describe(operation: &mut Operation) {
+        operation.takes_header("If-Match", "The `ETag` you last saw; a newer version is 412");
+        operation.refuses("core.stale");
+    }
+
+    fn parse(cx: &Cx) -> Result<Self> {
+        let Some(header) = cx.headers().get("if-match") else { return Ok(Self(None)) };
+        let text = header.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        text.strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .and_then(|version| version.parse().ok())
+            .map(|version| Self(Some(version)))
+            .ok_or_else(|| {
+                Error::invalid("If-Match", "core.format", "an ETag of ours, in double quotes")
+            })
+    }
+
+    fn make(parsed: Self, _: &Cx) -> impl Future<Output = Result<Self>> + Send {
+        ready(Ok(parsed))
+    }
+}

@@ -1,0 +1,34 @@
+//! HTTP: how a route is declared, what handlers take and answer, and the wrapper around them.
+
+mod answer;
+mod body;
+mod docs;
+mod handler;
+mod headers;
+mod health;
+mod idempotency;
+mod input;
+mod json;
+mod list;
+mod openapi;
+mod patch;
+mod path;
+mod problem;
+mod router;
+mod routes;
+mod serve;
+mod server;
+
+pub use answer::{Answer, Created, NoContent, Output, WithEtag};
+pub use handler::{Endpoint, EndpointMeta, ErasedEndpoint, Handler, erase};
+pub use input::{IfMatch, Input, State};
+pub use json::Json;
+pub use list::{List, NoFilter, Page};
+pub use openapi::{Operation, SchemaConflict};
+pub use patch::Patch;
+pub use path::{FromSegment, Path};
+pub use routes::{Access, PUBLIC, Route, Routes, SIGNED_IN};
+pub use server::Server;
+
+pub(crate) use openapi::document;
+pub(crate) use router::router;

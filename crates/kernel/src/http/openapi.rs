@@ -1,0 +1,312 @@
+//! OpenAPI 3.1, inferred: schemas from types (utoipa), operations from handler signatures, words
+//! from doc comments, the rest from the route.
+
+use std::collections::BTreeMap;
+
+use axum::http::Method;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::routes::{Access, Route};
+use crate::app::App;
+
+/// One operation, as the inputs and the output of a handler describe it.
+#[derive(Default)]
+pub struct Operation {
+    segments: Vec<Value>,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answer: Option<(u16, Value)>,
+    schemas: BTreeMap<String, Value>,
+    clashes: Vec<SchemaConflict>,
+    errors: Vec<&'static str>,
+    in_transaction: bool,
+}
+
+/// Two types that would share one schema name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaConflict(pub String);
+
+impl Operation {
+    pub(crate) fn of(route: &Route) -> Self {
+        let mut operation = Self::default();
+        (route.endpoint.describe)(&mut operation);
+        operation
+    }
+
+    pub(super) fn takes_json<T: ToSchema>(&mut self) {
+        let schema = self.reference::<T>();
+        self.body =
+            Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}));
+        for code in [
+            "core.malformed_json",
+            "core.json_too_deep",
+            "core.unsupported_type",
+            "core.too_large",
+            "core.too_slow",
+            "core.invalid",
+        ] {
+            self.refuses(code);
+        }
+    }
+
+    pub(super) fn takes_segments(&mut self, schemas: Vec<Value>) {
+        self.segments = schemas;
+        self.refuses("core.not_found");
+    }
+
+    pub(super) fn takes_header(&mut self, name: &str, description: &str) {
+        self.parameters.push(json!({
+            "name": name, "in": "header", "description": description, "schema": {"type": "string"}
+        }));
+        self.refuses("core.invalid");
+    }
+
+    pub(super) fn takes_page(&mut self, default: u16, max: u16) {
+        self.parameters.push(json!({
+            "name": "limit", "in": "query", "description": "How many to answer at the most",
+            "schema": {"type": "integer", "minimum": 1, "maximum": max, "default": default}
+        }));
+        self.parameters.push(json!({
+            "name": "cursor", "in": "query",
+            "description": "`nextCursor` of the page before, with the same filters",
+            "schema": {"type": "string", "maxLength": 1024}
+        }));
+        self.refuses("core.invalid");
+    }
+
+    /// Each property of `F` becomes a query parameter.
+    pub(super) fn takes_query<F: ToSchema>(&mut self) {
+        let schema = serde_json::to_value(F::schema()).unwrap_or_default();
+        let required: Vec<&str> = strings(&schema["required"]);
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            self.parameters.push(json!({
+                "name": name, "in": "query", "description": property["description"],
+                "required": required.contains(&name.as_str()), "schema": property
+            }));
+        }
+        let mut nested = Vec::new();
+        F::schemas(&mut nested);
+        self.add(nested);
+    }
+
+    pub(super) fn takes_transaction(&mut self) {
+        self.in_transaction = true;
+    }
+
+    pub(super) fn answers_json<T: ToSchema>(&mut self, status: u16, description: &str) {
+        let schema = self.reference::<T>();
+        self.answers(status, description, Some(schema));
+    }
+
+    pub(super) fn answers_page<T: ToSchema>(&mut self) {
+        let item = self.reference::<T>();
+        let schema = json!({
+            "type": "object", "required": ["data", "nextCursor"],
+            "properties": {
+                "data": {"type": "array", "items": item, "description": "The page, newest first"},
+                "nextCursor": {"type": ["string", "null"], "description": "For the next page; null on the last"}
+            }
+        });
+        self.answers(200, "One page", Some(schema));
+    }
+
+    pub(super) fn answers_nothing(&mut self, status: u16, description: &str) {
+        self.answers(status, description, None);
+    }
+
+    pub(super) fn answers_header(&mut self, name: &str, description: &str) {
+        if let Some((_, answer)) = &mut self.answer {
+            answer["headers"][name] =
+                json!({"description": description, "schema": {"type": "string"}});
+        }
+    }
+
+    pub(super) fn refuses(&mut self, code: &'static str) {
+        self.errors.push(code);
+    }
+
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    pub(crate) fn into_clashes(self) -> Vec<SchemaConflict> {
+        self.clashes
+    }
+
+    fn answers(&mut self, status: u16, description: &str, schema: Option<Value>) {
+        let mut answer = json!({"description": description});
+        if let Some(schema) = schema {
+            answer["content"] = json!({"application/json": {"schema": schema}});
+        }
+        self.answer = Some((status, answer));
+    }
+
+    fn reference<T: ToSchema>(&mut self) -> Value {
+        let mut nested = Vec::new();
+        T::schemas(&mut nested);
+        nested.push((T::name().into_owned(), T::schema()));
+        self.add(nested);
+        json!({"$ref": format!("#/components/schemas/{}", T::name())})
+    }
+
+    fn add(&mut self, schemas: Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        for (name, schema) in schemas {
+            let schema = serde_json::to_value(schema).unwrap_or_default();
+            let known = self.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+            if *known != schema {
+                self.clashes.push(SchemaConflict(name));
+            }
+        }
+    }
+}
+
+/// The whole document, and what is wrong with it: names used twice, missing descriptions.
+pub(crate) fn document(app: &App) -> (Value, Vec<String>) {
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut all = Operation::default();
+    all.reference::<Problem<'static>>();
+    let mut faults = Vec::new();
+    for route in app.routes() {
+        let mut operation = Operation::of(route);
+        for (name, schema) in std::mem::take(&mut operation.schemas) {
+            let known = all.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+            if *known != schema {
+                faults.push(format!(
+                    "schema {name}: two types have this name; add #[schema(as = …)]"
+                ));
+            }
+        }
+        faults.extend(operation.clashes.iter().map(|SchemaConflict(name)| {
+            format!("schema {name}: two types have this name; add #[schema(as = …)]")
+        }));
+        if route.meta.docs.trim().is_empty() {
+            faults.push(format!("{} {}: the handler has no doc comment", route.method, route.path));
+        }
+        let written = write(app, route, operation);
+        paths
+            .entry(&route.path)
+            .or_default()
+            .insert(route.method.as_str().to_ascii_lowercase(), written);
+    }
+    faults.extend(undescribed(&all.schemas));
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Freehold", "version": env!("CARGO_PKG_VERSION"),
+            "description": "The back office of a B2B SaaS. Errors are problem documents (RFC 9457) with a stable `code`.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+        },
+        "servers": [{"url": app.config().public_url}],
+        "tags": app.modules().map(|module| json!({"name": module})).collect::<Vec<_>>(),
+        "paths": paths,
+        "components": {
+            "schemas": all.schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An access token or an API key"}
+            }
+        }
+    });
+    (document, faults)
+}
+
+fn write(app: &App, route: &Route, operation: Operation) -> Value {
+    let mut docs = route.meta.docs.trim().splitn(2, "\n\n");
+    let summary = docs.next().unwrap_or_default().replace('\n', " ");
+    let (errors, access, class) = policy(app, route, &operation);
+    let segments = route
+        .path
+        .split(['{', '}'])
+        .skip(1)
+        .step_by(2)
+        .zip(operation.segments)
+        .map(|(name, schema)| json!({"name": name, "in": "path", "required": true, "description": "Its id", "schema": schema}));
+    let mut parameters: Vec<Value> = segments.chain(operation.parameters).collect();
+    if operation.in_transaction && route.method == Method::POST {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header",
+            "description": "Repeating the request with the same key within 24 hours repeats the first answer",
+            "schema": {"type": "string", "maxLength": 255}
+        }));
+    }
+    let (status, answer) = operation.answer.unwrap_or((200, json!({"description": "Done"})));
+    let mut written = json!({
+        "operationId": format!("{}.{}", route.module, route.meta.name),
+        "tags": [route.module],
+        "summary": summary,
+        "description": docs.next().unwrap_or_default().trim(),
+        "parameters": parameters,
+        "responses": {
+            status.to_string(): answer,
+            "default": {
+                "description": "A problem",
+                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/core.Problem"}}}
+            }
+        },
+        "x-permission": access,
+        "x-error-codes": errors,
+        "x-rate-limit-class": class,
+    });
+    if let Some(body) = operation.body {
+        written["requestBody"] = body;
+    }
+    if route.access != Access::Public {
+        written["security"] = json!([{"bearer": []}]);
+    }
+    written
+}
+
+/// Every code this operation may refuse with, who may call it, and which budget it draws on.
+fn policy(
+    app: &App,
+    route: &Route,
+    operation: &Operation,
+) -> (Vec<&'static str>, &'static str, &'static str) {
+    let mut errors = vec!["core.rate_limited", "core.headers_too_large", "core.internal"];
+    errors.extend(["core.database_unavailable", "core.busy", "core.timeout", "core.shutting_down"]);
+    errors.extend(operation.errors.iter());
+    errors.extend(route.meta.errors);
+    if route.access != Access::Public {
+        errors.push("core.unauthenticated");
+        errors.extend(app.authenticator().refusals());
+    }
+    if matches!(route.access, Access::Permission(_)) {
+        errors.extend(["core.permission_missing", "core.no_tenant"]);
+    }
+    if operation.in_transaction {
+        errors.extend(["core.no_tenant", "core.not_found"]);
+        if route.method == Method::POST {
+            errors.extend([
+                "core.idempotency_in_flight",
+                "core.idempotency_mismatch",
+                "core.invalid",
+            ]);
+        }
+    }
+    errors.sort_unstable();
+    errors.dedup();
+    let (access, class) = match route.access {
+        Access::Public => ("public", "ip"),
+        Access::SignedIn => ("signed-in", "tenant"),
+        Access::Permission(name) => (name, "tenant"),
+    };
+    (errors, access, class)
+}
+
+/// Every field must say what it is.
+fn undescribed(schemas: &BTreeMap<String, Value>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, schema) in schemas {
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                faults.push(format!("schema {name}: field {field} has no doc comment"));
+            }
+        }
+    }
+    faults
+}
+
+fn strings(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}

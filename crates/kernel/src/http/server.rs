@@ -1,0 +1,107 @@
+//! Listens, serves, and stops without dropping a request.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Service, ServiceExt};
+
+use super::serve::Peer;
+use crate::app::App;
+
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A listening socket and the application behind it.
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address is taken or may not be used.
+    pub async fn bind(app: Arc<App>, address: SocketAddr) -> std::io::Result<Self> {
+        Ok(Self { app, listener: TcpListener::bind(address).await? })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` resolves; then takes no new connections, lets requests under way finish
+    /// within the grace period, and closes the pools.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { app, listener } = self;
+        let router = super::router(&app);
+        let connections = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        tokio::spawn(connection(stream, peer, router.clone(), connections.watcher()));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most likely: breathe, so that some come back.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        app.begin_stopping();
+        let grace = app.config().limits.shutdown_grace;
+        if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not finish within {} s", grace.as_secs());
+        }
+        app.stop().await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // An answer is one small write; waiting to fill a packet only delays it.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        let router = router.clone();
+        async move { answer(router, request.map(Body::new)).await }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(serving.into_owned()).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(
+    mut router: Router,
+    request: hyper::Request<Body>,
+) -> Result<axum::response::Response, Infallible> {
+    ServiceExt::<hyper::Request<Body>>::ready(&mut router).await?.call(request).await
+}

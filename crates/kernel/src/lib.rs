@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+
+mod actor;
+mod app;
+mod assembly;
+mod changes;
+mod claims;
+mod config;
+pub mod crypto;
+mod cx;
+mod database;
+pub mod directory;
+mod error;
+mod event;
+mod http;
+mod id;
+mod limits;
+mod module;
+pub mod ports;
+pub mod telemetry;
+mod time;
+mod tx;
+
+pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
+pub use app::{App, StartError, migrations};
+pub use changes::Change;
+pub use claims::Claim;
+pub use config::{Config, Limits, Pooler};
+pub use cx::Cx;
+pub use database::{Db, Finding, MigrateError, Migration, migrate};
+pub use directory::{ServiceAccountId, TenantId, UserId};
+pub use error::{Error, FieldError, Kind, OnConstraint, Result};
+pub use event::{Event, EventId, EventRecord, open_personal};
+pub use freehold_kernel_derive::{Event, endpoint};
+pub use http::{
+    Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment, Handler, IfMatch,
+    Input, Json, List, NoContent, NoFilter, Operation, Output, PUBLIC, Page, Patch, Path, Route,
+    Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
+};
+pub use id::{Id, Named, NotAnId};
+pub use limits::{Decision, Quota, RateLimiter};
+pub use module::{EventType, Module, Permission, Resource};
+pub use time::{Clock, Timestamp};
+pub use tx::{AccountTx, PlatformTx, SystemTx, Tx};

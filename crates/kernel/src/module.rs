@@ -1,0 +1,165 @@
+//! What a module registers: a plain value that the application is assembled from.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use sqlx::migrate::Migrator;
+
+use crate::Named;
+use crate::actor::SystemRole;
+use crate::app::App;
+use crate::error::Result;
+use crate::event::Event;
+use crate::http::{Route, Routes};
+use crate::ports::Authenticate;
+
+/// A capability: its tables, routes, permissions, events.
+pub struct Module {
+    pub(crate) name: &'static str,
+    pub(crate) migrations: Option<&'static Migrator>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) prefixes: Vec<&'static str>,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) events: Vec<EventType>,
+    pub(crate) states: Vec<(TypeId, Box<dyn Any + Send + Sync>)>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticate>>,
+    pub(crate) on_start: Vec<StartHook>,
+}
+
+pub(crate) type StartHook = Box<dyn FnOnce(Arc<App>) -> BoxFuture<'static, Result<()>> + Send>;
+
+/// A word that a module owns: its plural prefixes permissions, its singular prefixes events.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource {
+    /// As in the event `webhook.created`.
+    pub singular: &'static str,
+    /// As in the permission `webhooks:read`.
+    pub plural: &'static str,
+}
+
+/// Something that may be allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Permission {
+    /// `<plural>:<verb>`.
+    pub name: &'static str,
+    /// What it allows, in a sentence without a full stop.
+    pub description: &'static str,
+    /// The system roles that hold it.
+    pub roles: &'static [SystemRole],
+    /// The module that declared it.
+    pub module: &'static str,
+}
+
+/// A kind of event that a module publishes.
+#[derive(Clone, Debug)]
+pub struct EventType {
+    /// `<singular>.<past tense>`.
+    pub name: &'static str,
+    /// What happened, in words.
+    pub description: &'static str,
+    /// JSON Schema of `data`, personal fields included and marked.
+    pub schema: Value,
+    /// Fields that are sealed and reach no webhook.
+    pub personal: &'static [&'static str],
+    /// The module that publishes it.
+    pub module: &'static str,
+}
+
+impl Module {
+    /// A module by its one word: crate, folder, schema, error prefix.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            migrations: None,
+            resources: Vec::new(),
+            prefixes: Vec::new(),
+            permissions: Vec::new(),
+            routes: Vec::new(),
+            events: Vec::new(),
+            states: Vec::new(),
+            authenticator: None,
+            on_start: Vec::new(),
+        }
+    }
+
+    /// The SQL files, `sqlx::migrate!()`.
+    #[must_use]
+    pub fn migrations(mut self, files: &'static Migrator) -> Self {
+        self.migrations = Some(files);
+        self
+    }
+
+    /// A word this module owns, singular for events and plural for permissions.
+    #[must_use]
+    pub fn resource(mut self, singular: &'static str, plural: &'static str) -> Self {
+        self.resources.push(Resource { singular, plural });
+        self
+    }
+
+    /// The ids of a `T` are this module's.
+    #[must_use]
+    pub fn id<T: Named>(mut self) -> Self {
+        self.prefixes.push(T::PREFIX);
+        self
+    }
+
+    /// Declares a permission, what it allows, and the system roles that hold it.
+    #[must_use]
+    pub fn permission(
+        mut self,
+        name: &'static str,
+        description: &'static str,
+        roles: &'static [SystemRole],
+    ) -> Self {
+        self.permissions.push(Permission { name, description, roles, module: self.name });
+        self
+    }
+
+    /// The module's routes.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.routes.extend(routes.into_routes(self.name));
+        self
+    }
+
+    /// The module emits events of this type.
+    #[must_use]
+    pub fn publishes<E: Event>(mut self) -> Self {
+        self.events.push(EventType {
+            name: E::TYPE,
+            description: E::DESCRIPTION,
+            schema: serde_json::to_value(E::schema()).unwrap_or_default(),
+            personal: E::PERSONAL,
+            module: self.name,
+        });
+        self
+    }
+
+    /// Keeps a value for handlers that take [`State<T>`](crate::State).
+    #[must_use]
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.push((TypeId::of::<T>(), Box::new(value)));
+        self
+    }
+
+    /// This module finds out who is asking. Exactly one module of an application does.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticate>) -> Self {
+        self.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Runs before the first request, on every node, once the database has been verified.
+    #[must_use]
+    pub fn on_start<F>(mut self, hook: impl FnOnce(Arc<App>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on_start.push(Box::new(|app| Box::pin(hook(app))));
+        self
+    }
+}

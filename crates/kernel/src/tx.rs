@@ -1,0 +1,281 @@
+//! Transactions: the only way to the database.
+//!
+//! A change, its audit record, its event and what other nodes must know commit together. Events
+//! are buffered and go out as one statement before COMMIT, so emitting adds no round trip of its
+//! own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::changes::Change;
+use crate::cx::Origin;
+use crate::database::{Access, Db};
+use crate::directory::TenantId;
+use crate::error::{Error, Result};
+use crate::event::{self, Details, Event, EventRow, NewKey};
+use crate::time::Timestamp;
+
+/// A transaction in one tenant, under row-level security, as the application role.
+///
+/// A handler's `Tx` belongs to the wrapper: dropping it hands it back, and the wrapper commits or
+/// rolls back. One from [`Cx::tx`](crate::Cx::tx) must be committed by its owner.
+pub struct Tx {
+    // Empty only after the work has been handed back or committed.
+    work: Option<Box<Work>>,
+    tenant: TenantId,
+    slot: Slot,
+}
+
+/// A transaction on the tables that span tenants, before a tenant is known: sign-up, sign-in.
+pub struct AccountTx(Work);
+
+/// A transaction over all tenants, for operators' routes.
+pub struct PlatformTx(Work);
+
+/// A transaction of the kernel itself: partitions, changes, later outbox and jobs.
+pub struct SystemTx(Work);
+
+/// Where a handler's transaction waits for the wrapper.
+#[derive(Clone, Default)]
+pub(crate) struct Slot(Arc<Mutex<SlotState>>);
+
+#[derive(Default)]
+struct SlotState {
+    work: Option<Box<Work>>,
+    began: Option<TenantId>,
+}
+
+/// How a tenant's transaction opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Cannot write; ends without COMMIT.
+    ReadOnly,
+    /// Can write.
+    ReadWrite,
+    /// Can write, and holds this idempotency key or fails with 409.
+    Holding(i64),
+}
+
+/// What every kind of transaction has.
+pub(crate) struct Work {
+    db: Db,
+    origin: Arc<Origin>,
+    events: Vec<EventRow>,
+    new_keys: Vec<NewKey>,
+    changes: Vec<Change>,
+}
+
+impl Tx {
+    pub(crate) async fn begin(
+        origin: Arc<Origin>,
+        tenant: TenantId,
+        opening: Opening,
+        slot: Slot,
+    ) -> Result<Self> {
+        let db = origin.app.database().begin(Access::Tenant(tenant, opening)).await?;
+        slot.lock().began = Some(tenant);
+        Ok(Self { work: Some(Box::new(Work::new(db, origin))), tenant, slot })
+    }
+
+    pub(crate) fn resume(slot: &Slot) -> Option<Self> {
+        let mut state = slot.lock();
+        let tenant = state.began?;
+        let work = state.work.take()?;
+        drop(state);
+        Some(Self { work: Some(work), tenant, slot: slot.clone() })
+    }
+
+    /// The tenant this transaction sees; every statement says `tenant_id = $1` with it.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The database, for `sqlx` queries.
+    pub fn db(&mut self) -> &mut Db {
+        &mut self.work_mut().db
+    }
+
+    /// Business time: trials, renewals, retries, anything a customer would call a date.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.real_now()
+    }
+
+    /// Real time: tokens, sessions, leases.
+    #[must_use]
+    pub fn real_now(&self) -> Timestamp {
+        self.work().origin.app.config().clock.now()
+    }
+
+    /// Who is asking.
+    ///
+    /// # Errors
+    /// 401 outside a signed-in request.
+    pub fn actor(&self) -> Result<&Arc<crate::Actor>> {
+        self.work().origin.actor.get().ok_or_else(|| {
+            Error::unauthenticated("core.unauthenticated", "Send a token or an API key.")
+        })
+    }
+
+    /// Records that something happened: audit record and event, in this transaction.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON or its personal part cannot be sealed.
+    pub async fn emit<E: Event>(&mut self, event: E) -> Result<()> {
+        let tenant = self.tenant;
+        event::buffer(self.work_mut(), tenant, &event, Details::default()).await
+    }
+
+    /// Records a change with the fields that differ, before and after; they go into the sealed
+    /// part of the audit record. Give the resource as the API shows it, which holds no secrets.
+    ///
+    /// # Errors
+    /// As [`Tx::emit`].
+    pub async fn emit_change<E: Event, R: serde::Serialize>(
+        &mut self,
+        event: E,
+        before: &R,
+        after: &R,
+    ) -> Result<()> {
+        let details = Details::between(before, after)?;
+        let tenant = self.tenant;
+        event::buffer(self.work_mut(), tenant, &event, details).await
+    }
+
+    /// Tells every node, once this is committed, that what it remembers about `subject` is stale.
+    pub fn announce(&mut self, change: Change) {
+        self.work_mut().changes.push(change);
+    }
+
+    /// Commits. Only for a transaction that the caller opened.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses; then nothing was kept.
+    pub async fn commit(mut self) -> Result<()> {
+        match self.work.take() {
+            Some(work) => work.commit(Some(self.tenant)).await,
+            None => Err(Error::internal("the transaction was already handed back")),
+        }
+    }
+
+    fn work(&self) -> &Work {
+        self.work.as_deref().unwrap_or_else(|| unreachable!("a Tx is only empty once consumed"))
+    }
+
+    fn work_mut(&mut self) -> &mut Work {
+        self.work.as_deref_mut().unwrap_or_else(|| unreachable!("a Tx is only empty once consumed"))
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.slot.lock().work = Some(work);
+        }
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the request's transaction: commits when `keep`, else rolls back.
+    pub(crate) async fn finish(&self, keep: bool) -> Result<()> {
+        let (work, began) = {
+            let mut state = self.lock();
+            (state.work.take(), state.began.take())
+        };
+        match (work, began) {
+            (Some(work), tenant) if keep => work.commit(tenant).await,
+            (Some(_), _) | (None, None) => Ok(()),
+            (None, Some(_)) => Err(Error::internal("a Tx outlived its handler")),
+        }
+    }
+}
+
+impl Work {
+    fn new(db: Db, origin: Arc<Origin>) -> Self {
+        Self { db, origin, events: Vec::new(), new_keys: Vec::new(), changes: Vec::new() }
+    }
+
+    pub(crate) fn db(&mut self) -> &mut Db {
+        &mut self.db
+    }
+
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    pub(crate) fn push(&mut self, event: EventRow, new_key: Option<NewKey>) {
+        self.events.push(event);
+        self.new_keys.extend(new_key);
+    }
+
+    pub(crate) fn new_key(&self, tenant: TenantId, subject: &str) -> Option<&NewKey> {
+        self.new_keys.iter().find(|key| key.tenant == tenant && key.subject == subject)
+    }
+
+    /// Writes what was buffered, commits, and only then tells others.
+    async fn commit(mut self: Box<Self>, tenant: Option<TenantId>) -> Result<()> {
+        if self.db.is_read_only() {
+            return Ok(());
+        }
+        event::write(&mut self.db, &self.events, tenant).await?;
+        crate::changes::write(&mut self.db, &self.changes).await?;
+        let Self { db, origin, new_keys, changes, .. } = *self;
+        db.commit().await?;
+        origin.app.subject_keys().remember(new_keys);
+        origin.app.changes().committed(changes);
+        Ok(())
+    }
+}
+
+// The three wide transactions differ in the role they take, and in nothing else.
+macro_rules! wide_transaction {
+    ($name:ident, $access:expr) => {
+        impl $name {
+            pub(crate) async fn begin(origin: Arc<Origin>) -> Result<Self> {
+                let db = origin.app.database().begin($access).await?;
+                Ok(Self(Work::new(db, origin)))
+            }
+
+            /// The database, for `sqlx` queries.
+            pub fn db(&mut self) -> &mut Db {
+                &mut self.0.db
+            }
+
+            /// Real time.
+            #[must_use]
+            pub fn real_now(&self) -> Timestamp {
+                self.0.origin.app.config().clock.now()
+            }
+
+            /// Records that something happened in `tenant`: audit record and event.
+            ///
+            /// # Errors
+            /// When the event cannot be written as JSON or its personal part cannot be sealed.
+            pub async fn emit<E: Event>(&mut self, tenant: TenantId, event: E) -> Result<()> {
+                event::buffer(&mut self.0, tenant, &event, Details::default()).await
+            }
+
+            /// Tells every node, once this is committed, that what it remembers about a subject
+            /// is stale.
+            pub fn announce(&mut self, change: Change) {
+                self.0.changes.push(change);
+            }
+
+            /// Commits; without it nothing is kept.
+            ///
+            /// # Errors
+            /// When PostgreSQL refuses; then nothing was kept.
+            pub async fn commit(self) -> Result<()> {
+                Box::new(self.0).commit(None).await
+            }
+        }
+    };
+}
+
+wide_transaction!(AccountTx, Access::Account);
+wide_transaction!(PlatformTx, Access::Platform);
+wide_transaction!(SystemTx, Access::Dispatch);
