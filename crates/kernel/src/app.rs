@@ -14,11 +14,12 @@ use crate::crypto::Keyring;
 use crate::cx::Origin;
 use crate::database::{Database, Finding, Migration};
 use crate::error::Result;
-use crate::event::{EventRecord, SubjectKeys};
-use crate::http::{Operation, Route, document};
+use crate::event::EventRecord;
+use crate::http::{Described, Operation, Route, document};
 use crate::limits::RateLimiter;
 use crate::module::{EventType, Module, Permission, StartHook};
 use crate::ports::Authenticate;
+use crate::subject_keys::SubjectKeys;
 use crate::tx::{AccountTx, SystemTx};
 use crate::{Named, directory};
 
@@ -78,6 +79,15 @@ pub fn migrations(modules: &[Module]) -> Vec<Migration> {
         .collect()
 }
 
+/// The OpenAPI document of an application that serves `modules` at `public_url`. Needs no database.
+///
+/// # Errors
+/// [`StartError::Assembly`] when the modules do not fit together.
+pub fn openapi(public_url: &str, modules: Vec<Module>) -> Result<Value, StartError> {
+    let (parts, _) = assemble(modules)?;
+    parts.describe(public_url)
+}
+
 impl App {
     /// Assembles the modules, verifies the database, runs what modules do at start, and begins to
     /// follow changes. Migrations must have run.
@@ -103,10 +113,7 @@ impl App {
             stopping: AtomicBool::new(false),
             background: Mutex::default(),
         });
-        let (document, faults) = document(&app);
-        if !faults.is_empty() {
-            return Err(StartError::Assembly(faults));
-        }
+        let document = app.parts.describe(&app.config.public_url)?;
         let _ = app.openapi.set((document.to_string(), document));
         app.make_event_partitions().await?;
         for hook in hooks {
@@ -189,6 +196,14 @@ impl App {
         AccountTx::begin(self.origin()).await
     }
 
+    /// Looks for what would break isolation on this database, as every start does.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn inspect(&self) -> Result<Vec<Finding>> {
+        Ok(self.database.inspect().await?)
+    }
+
     /// Makes the months of `core.events` around today, ahead of need.
     ///
     /// # Errors
@@ -201,6 +216,12 @@ impl App {
             .await?;
         tracing::debug!(made, "months of core.events");
         tx.commit().await
+    }
+
+    /// Runs a task until the application stops.
+    pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(tokio::spawn(task));
     }
 
     /// Stops background work and closes the pools. [`Server::run`](crate::Server::run) does this.
@@ -237,8 +258,7 @@ impl App {
     }
 
     pub(crate) fn authenticator(&self) -> &dyn Authenticate {
-        // Assembly refuses an application without one.
-        self.parts.authenticator.as_deref().unwrap_or(&crate::ports::Nobody)
+        self.parts.authenticator()
     }
 
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
@@ -265,9 +285,25 @@ impl App {
         if let Some(authenticator) = self.parts.authenticator.clone() {
             self.changes.listen(move |change| authenticator.forget(change));
         }
-        let mut tasks = self.background.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push(tokio::spawn(changes::follow(self.clone())));
-        tasks.push(tokio::spawn(keep_partitions(self.clone())));
+        self.run(changes::follow(self.clone()));
+        self.run(keep_partitions(self.clone()));
+    }
+}
+
+impl Parts {
+    fn authenticator(&self) -> &dyn Authenticate {
+        // Assembly refuses an application without one.
+        self.authenticator.as_deref().unwrap_or(&crate::ports::Nobody)
+    }
+
+    fn describe(&self, public_url: &str) -> Result<Value, StartError> {
+        let (document, faults) = document(&Described {
+            public_url,
+            modules: &self.modules,
+            routes: &self.routes,
+            refusals: self.authenticator().refusals(),
+        });
+        if faults.is_empty() { Ok(document) } else { Err(StartError::Assembly(faults)) }
     }
 }
 

@@ -204,7 +204,7 @@ impl Cx {
         if let Some(tx) = Tx::resume(&self.0.slot) {
             return Ok(tx);
         }
-        let reads = matches!(*self.method(), Method::GET | Method::HEAD);
+        let reads = matches!(*self.method(), Method::GET | Method::HEAD) && !self.route().recorded;
         let opening = if reads { Opening::ReadOnly } else { Opening::ReadWrite };
         self.open_request_tx(opening).await
     }
@@ -217,8 +217,9 @@ impl Cx {
         &self.0.slot
     }
 
-    pub(crate) fn set_actor(&self, actor: Arc<Actor>) {
-        // Set once, by the wrapper, before any handler runs.
+    /// Says who is asking. The wrapper does it before any handler runs; on public routes sign-up
+    /// and sign-in do, so that what they record carries the person's name. The first word counts.
+    pub fn sign_in(&self, actor: Arc<Actor>) {
         let _ = self.0.origin.actor.set(actor);
     }
 

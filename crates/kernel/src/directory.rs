@@ -1,10 +1,13 @@
 //! The directory: tenants, users and who belongs where. Every module may read and reference it;
 //! writing goes through few hands (see ARCHITECTURE.md, "table of writers").
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::actor::SystemRole;
 use crate::error::{Error, OnConstraint, Result};
 use crate::tx::AccountTx;
-use crate::{Id, Named};
+use crate::{Event, Id, Named};
 
 /// Names a tenant.
 pub enum Tenant {}
@@ -70,20 +73,58 @@ impl TenantKind {
 }
 
 /// Slugs that would be mistaken for parts of the product.
-const RESERVED_SLUGS: [&str; 16] = [
+const RESERVED_SLUGS: [&str; 17] = [
     "admin", "api", "app", "auth", "billing", "console", "docs", "freehold", "health", "help",
-    "login", "new", "status", "support", "system", "www",
+    "login", "new", "platform", "status", "support", "system", "www",
 ];
 
-/// The only way to make a tenant.
+/// A tenant was made.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = tenants::TenantCreated)]
+pub struct TenantCreated {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Its name in URLs.
+    #[schema(example = "acme")]
+    pub slug: String,
+    /// Its name.
+    #[schema(example = "Acme Ltd")]
+    pub name: String,
+}
+
+impl Event for TenantCreated {
+    const TYPE: &'static str = "tenant.created";
+    const DESCRIPTION: &'static str = "A tenant was made.";
+    const PERSONAL: &'static [&'static str] = &[];
+
+    fn subject(&self) -> String {
+        self.tenant_id.to_string()
+    }
+}
+
+/// The tenant that the installation's operators belong to.
+///
+/// # Errors
+/// 404 before start-up has made it.
+pub async fn platform_tenant(tx: &mut AccountTx) -> Result<TenantId> {
+    let tenant = sqlx::query_scalar!(
+        "-- tidy: across tenants because this is how the platform's own is found
+         select tenant_id from core.tenants where kind = 'platform'"
+    )
+    .fetch_one(tx.db())
+    .await?;
+    Ok(tenant)
+}
+
+/// The only way to make a tenant. Records `tenant.created` in it.
 ///
 /// # Errors
 /// 409 `core.slug_taken`; 422 for a slug that is reserved or misshapen.
 pub async fn create_tenant(tx: &mut AccountTx, new: &NewTenant<'_>) -> Result<TenantId> {
     let is_platform = new.kind == TenantKind::Platform;
-    check_slug(new.slug)?;
-    if RESERVED_SLUGS.contains(&new.slug) || (new.slug == "platform" && !is_platform) {
-        return Err(Error::invalid("/tenantSlug", "core.reserved", "This name is reserved."));
+    if !is_platform {
+        check_slug(new.slug, "/tenantSlug")?;
     }
     let tenant = TenantId::new();
     sqlx::query!(
@@ -99,6 +140,8 @@ pub async fn create_tenant(tx: &mut AccountTx, new: &NewTenant<'_>) -> Result<Te
     .execute(tx.db())
     .await?;
     claim_slug(tx, tenant, new.slug).await?;
+    let (slug, name) = (new.slug.to_owned(), new.name.to_owned());
+    tx.emit(tenant, TenantCreated { tenant_id: tenant, slug, name }).await?;
     Ok(tenant)
 }
 
@@ -147,11 +190,14 @@ pub async fn add_member(
     Ok(())
 }
 
-/// Checks the shape of a slug.
+/// Checks a slug that somebody chose.
 ///
 /// # Errors
-/// 422 that says the rule.
-pub fn check_slug(slug: &str) -> Result<()> {
+/// 422 at `pointer` that says the rule.
+pub fn check_slug(slug: &str, pointer: &str) -> Result<()> {
+    if RESERVED_SLUGS.contains(&slug) {
+        return Err(Error::invalid(pointer, "core.reserved", "this name is reserved"));
+    }
     let fits = (3..=40).contains(&slug.len())
         && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !slug.starts_with('-')
@@ -160,7 +206,7 @@ pub fn check_slug(slug: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        "/tenantSlug",
+        pointer,
         "core.format",
         "3 to 40 lower-case letters, digits and hyphens, no hyphen at either end",
     ))

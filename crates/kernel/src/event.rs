@@ -1,16 +1,13 @@
 //! Events: what happened, for the audit log and for everything downstream.
 
-use std::sync::Arc;
-
-use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::crypto::{self, Keyring, SealingKey};
 use crate::database::Db;
-use crate::directory::{TenantId, UserId};
+use crate::directory::TenantId;
 use crate::error::Result;
+use crate::subject_keys::{NewKey, person, place, subject_key};
 use crate::time::Timestamp;
 use crate::tx::Work;
 use crate::{Id, Named};
@@ -127,20 +124,6 @@ fn take_personal(data: &mut Value, names: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-/// Whose data the sealed part of an event is: the person it happened to, else the one who did it,
-/// else the tenant's own. Read off the row, so that the key can be found again.
-fn person(subject: &str, actor: &str, tenant: TenantId) -> String {
-    [subject, actor]
-        .into_iter()
-        .find(|id| id.parse::<UserId>().is_ok())
-        .map_or_else(|| tenant.to_string(), ToOwned::to_owned)
-}
-
-/// What binds a sealed part to its row.
-fn place(tenant: TenantId, id: EventId) -> [u8; 32] {
-    crypto::sha256(&[b"core.events.personal", tenant.as_bytes(), id.as_bytes()])
-}
-
 async fn seal(
     work: &mut Work,
     tenant: TenantId,
@@ -154,20 +137,6 @@ async fn seal(
     let plain = serde_json::to_vec(personal)?;
     let (key, new_key) = subject_key(work, tenant, person).await?;
     Ok((Some(key.seal(&place(tenant, id), &plain)?), new_key))
-}
-
-/// Opens the sealed part of an event, given the key of the person it is about.
-///
-/// # Errors
-/// When the key is not the one it was sealed with.
-pub fn open_personal(
-    key: &SealingKey,
-    tenant: TenantId,
-    id: EventId,
-    sealed: &[u8],
-) -> Result<Map<String, Value>> {
-    let plain = key.open(&place(tenant, id), sealed)?;
-    Ok(serde_json::from_slice(&plain)?)
 }
 
 /// Writes buffered events, their digests computed from the row as stored.
@@ -230,81 +199,4 @@ impl Columns {
         self.data.push(row.data.clone());
         self.personal.push(row.personal.clone());
     }
-}
-
-/// A key made in a transaction, remembered once that is committed.
-pub(crate) struct NewKey {
-    pub(crate) tenant: TenantId,
-    pub(crate) subject: String,
-    key: Arc<SealingKey>,
-}
-
-/// Keys of people whose data was sealed lately, so that sealing needs no query.
-pub(crate) struct SubjectKeys(Cache<(TenantId, String), Arc<SealingKey>>);
-
-impl Default for SubjectKeys {
-    fn default() -> Self {
-        Self(Cache::new(50_000))
-    }
-}
-
-impl SubjectKeys {
-    pub(crate) fn remember(&self, keys: Vec<NewKey>) {
-        for NewKey { tenant, subject, key } in keys {
-            self.0.insert((tenant, subject), key);
-        }
-    }
-}
-
-async fn subject_key(
-    work: &mut Work,
-    tenant: TenantId,
-    subject: String,
-) -> Result<(Arc<SealingKey>, Option<NewKey>)> {
-    if let Some(known) = work.new_key(tenant, &subject) {
-        return Ok((known.key.clone(), None));
-    }
-    let app = work.origin().app.clone();
-    let name = (tenant, subject);
-    if let Some(key) = app.subject_keys().0.get(&name) {
-        return Ok((key, None));
-    }
-    let (_, subject) = name;
-    let now = app.config().clock.now();
-    let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
-    let key = Arc::new(key);
-    Ok((key.clone(), Some(NewKey { tenant, subject, key })))
-}
-
-async fn load_or_make_key(
-    db: &mut Db,
-    keyring: &Keyring,
-    tenant: TenantId,
-    subject: &str,
-    now: Timestamp,
-) -> Result<SealingKey> {
-    let place = crypto::sha256(&[b"core.subject_keys", tenant.as_bytes(), subject.as_bytes()]);
-    let bytes: [u8; 32] = crypto::random()?;
-    let sealed = keyring.seal("subject key", &place, &bytes)?;
-    let made = sqlx::query!(
-        "insert into core.subject_keys (tenant_id, subject, sealed_key, created_at)
-         values ($1, $2, $3, $4) on conflict do nothing",
-        *tenant,
-        subject,
-        sealed,
-        now as _,
-    )
-    .execute(&mut *db)
-    .await?;
-    if made.rows_affected() == 1 {
-        return Ok(SealingKey::from_bytes(&bytes)?);
-    }
-    let sealed = sqlx::query_scalar!(
-        "select sealed_key from core.subject_keys where tenant_id = $1 and subject = $2",
-        *tenant,
-        subject,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(SealingKey::from_bytes(&keyring.open("subject key", &place, &sealed)?)?)
 }

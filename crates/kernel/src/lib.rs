@@ -17,20 +17,22 @@ mod id;
 mod limits;
 mod module;
 pub mod ports;
+pub mod rules;
+mod subject_keys;
 pub mod telemetry;
 mod time;
 mod tx;
 
 pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
-pub use app::{App, StartError, migrations};
+pub use app::{App, StartError, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;
 pub use config::{Config, Limits, Pooler};
 pub use cx::Cx;
-pub use database::{Db, Finding, MigrateError, Migration, migrate};
+pub use database::{Db, Finding, MigrateError, Migration, fingerprint, migrate};
 pub use directory::{ServiceAccountId, TenantId, UserId};
 pub use error::{Error, FieldError, Kind, OnConstraint, Result};
-pub use event::{Event, EventId, EventRecord, open_personal};
+pub use event::{Event, EventId, EventRecord};
 pub use freehold_kernel_derive::{Event, endpoint};
 pub use http::{
     Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment, Handler, IfMatch,
@@ -40,5 +42,6 @@ pub use http::{
 pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
 pub use module::{EventType, Module, Permission, Resource};
+pub use subject_keys::SealedPart;
 pub use time::{Clock, Timestamp};
 pub use tx::{AccountTx, PlatformTx, SystemTx, Tx};

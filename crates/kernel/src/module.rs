@@ -153,6 +153,12 @@ impl Module {
         self
     }
 
+    /// Takes the authenticator out, to put another one around it. Tests only: their principals
+    /// need no session.
+    pub fn take_authenticator(&mut self) -> Option<Arc<dyn Authenticate>> {
+        self.authenticator.take()
+    }
+
     /// Runs before the first request, on every node, once the database has been verified.
     #[must_use]
     pub fn on_start<F>(mut self, hook: impl FnOnce(Arc<App>) -> F + Send + 'static) -> Self

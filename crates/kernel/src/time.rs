@@ -62,6 +62,12 @@ impl Timestamp {
         Utc.timestamp_millis_opt(ms).single().map(Self)
     }
 
+    /// Reads seconds since 1970, as in a JWT.
+    #[must_use]
+    pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
+        Self::from_unix_ms(seconds.checked_mul(1000)?)
+    }
+
     /// The day in UTC.
     #[must_use]
     pub fn date(self) -> chrono::NaiveDate {

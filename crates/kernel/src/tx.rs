@@ -11,7 +11,8 @@ use crate::cx::Origin;
 use crate::database::{Access, Db};
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
-use crate::event::{self, Details, Event, EventRow, NewKey};
+use crate::event::{self, Details, Event, EventRow};
+use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
 
 /// A transaction in one tenant, under row-level security, as the application role.
@@ -105,6 +106,12 @@ impl Tx {
     #[must_use]
     pub fn real_now(&self) -> Timestamp {
         self.work().origin.app.config().clock.now()
+    }
+
+    /// The running application.
+    #[must_use]
+    pub fn app(&self) -> &Arc<crate::App> {
+        &self.work().origin.app
     }
 
     /// Who is asking.
@@ -259,6 +266,21 @@ macro_rules! wide_transaction {
                 event::buffer(&mut self.0, tenant, &event, Details::default()).await
             }
 
+            /// Records a change in `tenant` with the fields that differ, before and after.
+            ///
+            /// # Errors
+            /// As when emitting without them.
+            pub async fn emit_change<E: Event, R: serde::Serialize>(
+                &mut self,
+                tenant: TenantId,
+                event: E,
+                before: &R,
+                after: &R,
+            ) -> Result<()> {
+                let details = Details::between(before, after)?;
+                event::buffer(&mut self.0, tenant, &event, details).await
+            }
+
             /// Tells every node, once this is committed, that what it remembers about a subject
             /// is stale.
             pub fn announce(&mut self, change: Change) {
@@ -279,3 +301,9 @@ macro_rules! wide_transaction {
 wide_transaction!(AccountTx, Access::Account);
 wide_transaction!(PlatformTx, Access::Platform);
 wide_transaction!(SystemTx, Access::Dispatch);
+
+impl AccountTx {
+    pub(crate) fn keyring(&self) -> &crate::crypto::Keyring {
+        self.0.origin.app.keyring()
+    }
+}

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod catalogue;
+pub mod checked_queries;
 pub mod finding;
 pub mod new_module;
 pub mod parser_gaps;

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy` and `cargo xtask new-module`.
+//! `cargo xtask tidy`, `cargo xtask sqlx` and `cargo xtask new-module`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,6 +22,12 @@ enum Command {
         /// The repository; by default the workspace around the current folder.
         #[arg(long)]
         root: Option<PathBuf>,
+    },
+    /// Renew `.sqlx`, what the query macros know of the database.
+    Sqlx {
+        /// Only compare, and fail when the files are stale.
+        #[arg(long)]
+        check: bool,
     },
     /// Write the skeleton of a module.
     NewModule {
@@ -49,6 +55,7 @@ fn main() -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Sqlx { check } => xtask::checked_queries::renew(&root_or_workspace(None)?, check)?,
         Command::NewModule { name, resource, root } => {
             let root = root_or_workspace(root)?;
             let resource = resource.unwrap_or_else(|| Resource::guess(&name));

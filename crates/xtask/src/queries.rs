@@ -111,7 +111,7 @@ fn text_of(token: &TokenTree) -> Option<String> {
 fn mentions_wide_transaction(file: &RustFile) -> bool {
     let mut found = false;
     file.each_token(&mut |tokens, at| {
-        for name in ["AccountTx", "PlatformTx", "SystemTx"] {
+        for name in ["AccountTx", "PlatformTx", "SystemTx", "account_tx", "platform_tx"] {
             found |= rust_source::is_ident(tokens, at, name);
         }
     });

@@ -9,10 +9,8 @@ use sqlparser::ast::{
 
 use crate::statement::{Name, fold};
 
-/// The column that names the tenant; the directory's own table is keyed by it.
-pub fn tenant_column(table: &str) -> &'static str {
-    if table == "core.tenants" { "id" } else { "tenant_id" }
-}
+/// The column that names the tenant, in every tenant table, the directory's own included.
+pub const TENANT_COLUMN: &str = "tenant_id";
 
 /// What stands behind an alias.
 pub enum Kind<'a> {
@@ -32,16 +30,6 @@ pub struct Source<'a> {
     pub alias: String,
     /// What it is.
     pub kind: Kind<'a>,
-}
-
-impl Source<'_> {
-    /// The column of this source that names the tenant.
-    pub fn key(&self) -> &'static str {
-        match &self.kind {
-            Kind::Table(table) => tenant_column(table),
-            _ => "tenant_id",
-        }
-    }
 }
 
 /// A column as written.

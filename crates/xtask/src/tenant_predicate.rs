@@ -12,7 +12,7 @@ use sqlparser::ast::{
     Visit, Visitor,
 };
 
-use crate::scope::{Bound, Column, Equality, Kind, Reach, Scope, Side, side, tenant_column};
+use crate::scope::{Bound, Column, Equality, Kind, Reach, Scope, Side, TENANT_COLUMN, side};
 use crate::statement::{Name, fold};
 
 /// What is wrong with a statement: one sentence per table.
@@ -25,8 +25,8 @@ pub fn missing(statement: &Statement, tenant_tables: &BTreeSet<String>) -> Vec<S
 
 /// What an inner query may know of the one around it.
 struct Frame {
-    /// Alias and tenant column of each source.
-    keys: Vec<(String, &'static str)>,
+    /// The alias of each source.
+    aliases: Vec<String>,
     bound: Bound,
 }
 
@@ -40,14 +40,14 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn enter(&mut self, scope: &Scope<'_>) {
-        let keys = scope.sources.iter().map(|s| (s.alias.clone(), s.key())).collect();
+        let aliases = scope.sources.iter().map(|source| source.alias.clone()).collect();
         let bound = scope.sources.iter().filter(|source| match &source.kind {
             Kind::Subquery(query) => carries_tenant(query, &self.carriers),
             Kind::Bare(name) => self.carriers.contains(name),
             Kind::Table(_) | Kind::Other => false,
         });
         let bound = bound.map(|source| source.alias.clone()).collect();
-        self.frames.push(Frame { keys, bound });
+        self.frames.push(Frame { aliases, bound });
         // Each round may tie one more table, which the next equality then leans on.
         while self.bind_once(scope) {}
         let Some(frame) = self.frames.last() else {
@@ -58,8 +58,9 @@ impl Checker<'_> {
                 continue;
             };
             if self.tenant_tables.contains(table) && !frame.bound.contains(&source.alias) {
-                let key = source.key();
-                self.found.push(format!("`{table}` is used without `{}.{key} = $n`", source.alias));
+                let alias = &source.alias;
+                let missing = format!("`{table}` is used without `{alias}.{TENANT_COLUMN} = $n`");
+                self.found.push(missing);
             }
         }
     }
@@ -105,10 +106,8 @@ impl Checker<'_> {
             return false;
         };
         // The nearest outer query that knows the alias decides.
-        let outer = self.frames.iter().rev().skip(1).find_map(|frame| {
-            frame.keys.iter().find(|(alias, _)| alias == qualifier).map(|(_, key)| (frame, key))
-        });
-        outer.is_some_and(|(frame, key)| column.name == *key && frame.bound.contains(qualifier))
+        let outer = self.frames.iter().rev().skip(1).find(|f| f.aliases.contains(qualifier));
+        column.name == TENANT_COLUMN && outer.is_some_and(|f| f.bound.contains(qualifier))
     }
 
     /// The source of this scope whose tenant the column names.
@@ -117,7 +116,7 @@ impl Checker<'_> {
             Some(qualifier) => qualifier == alias,
             None => true,
         };
-        let mut sources = scope.sources.iter().filter(|s| fits(&s.alias) && column.name == s.key());
+        let mut sources = scope.sources.iter().filter(|s| fits(&s.alias) && column.name == TENANT_COLUMN);
         if scope.sources.len() > 1 && column.qualifier.is_none() {
             // PostgreSQL refuses an ambiguous name, so at most one of them has the column.
             return sources
@@ -132,7 +131,7 @@ impl Checker<'_> {
             return;
         };
         let table = Name::new(name).full();
-        let key = tenant_column(&table);
+        let key = TENANT_COLUMN;
         let named = insert.columns.iter().any(|column| Name::new(column).name == key);
         if self.tenant_tables.contains(&table) && !named {
             self.found.push(format!("the insert into `{table}` does not list `{key}`"));

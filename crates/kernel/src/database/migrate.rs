@@ -61,6 +61,18 @@ pub async fn migrate(owner_url: &str, modules: &[Migration]) -> Result<(), Migra
     Ok(())
 }
 
+/// Names everything that [`migrate`] would run: databases made under one fingerprint are alike.
+#[must_use]
+pub fn fingerprint(modules: &[Migration]) -> [u8; 32] {
+    let core = Migration { schema: "core", files: &CORE };
+    let mut parts = vec![MAKE_ROLES.as_bytes()];
+    for migration in std::iter::once(&core).chain(modules) {
+        parts.push(migration.schema.as_bytes());
+        parts.extend(migration.files.iter().map(|file| &*file.checksum));
+    }
+    crate::crypto::sha256(&parts)
+}
+
 async fn run(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
     let schema = migration.schema;
     let files = Migrator {

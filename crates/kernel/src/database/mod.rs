@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, SqlStr};
 
 pub use catalogue::Finding;
 pub use db::Db;
-pub use migrate::{MigrateError, Migration, migrate};
+pub use migrate::{MigrateError, Migration, fingerprint, migrate};
 
 use crate::config::{Config, Pooler};
 use crate::directory::TenantId;

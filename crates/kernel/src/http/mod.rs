@@ -30,5 +30,5 @@ pub use path::{FromSegment, Path};
 pub use routes::{Access, PUBLIC, Route, Routes, SIGNED_IN};
 pub use server::Server;
 
-pub(crate) use openapi::document;
+pub(crate) use openapi::{Described, document};
 pub(crate) use router::router;

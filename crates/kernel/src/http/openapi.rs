@@ -2,6 +2,7 @@
 //! from doc comments, the rest from the route.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};
@@ -9,7 +10,6 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::routes::{Access, Route};
-use crate::app::App;
 
 /// One operation, as the inputs and the output of a handler describe it.
 #[derive(Default)]
@@ -39,14 +39,9 @@ impl Operation {
         let schema = self.reference::<T>();
         self.body =
             Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}));
-        for code in [
-            "core.malformed_json",
-            "core.json_too_deep",
-            "core.unsupported_type",
-            "core.too_large",
-            "core.too_slow",
-            "core.invalid",
-        ] {
+        for code in
+            ["core.malformed_json", "core.json_too_deep", "core.unsupported_type", "core.invalid"]
+        {
             self.refuses(code);
         }
     }
@@ -162,13 +157,22 @@ impl Operation {
     }
 }
 
+/// What the document speaks of.
+pub(crate) struct Described<'a> {
+    pub(crate) public_url: &'a str,
+    pub(crate) modules: &'a [&'static str],
+    pub(crate) routes: &'a [Arc<Route>],
+    /// The codes that signing in may be refused with.
+    pub(crate) refusals: &'static [&'static str],
+}
+
 /// The whole document, and what is wrong with it: names used twice, missing descriptions.
-pub(crate) fn document(app: &App) -> (Value, Vec<String>) {
+pub(crate) fn document(app: &Described<'_>) -> (Value, Vec<String>) {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut all = Operation::default();
     all.reference::<Problem<'static>>();
     let mut faults = Vec::new();
-    for route in app.routes() {
+    for route in app.routes {
         let mut operation = Operation::of(route);
         for (name, schema) in std::mem::take(&mut operation.schemas) {
             let known = all.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
@@ -184,7 +188,7 @@ pub(crate) fn document(app: &App) -> (Value, Vec<String>) {
         if route.meta.docs.trim().is_empty() {
             faults.push(format!("{} {}: the handler has no doc comment", route.method, route.path));
         }
-        let written = write(app, route, operation);
+        let written = write(app.refusals, route, operation);
         paths
             .entry(&route.path)
             .or_default()
@@ -198,8 +202,8 @@ pub(crate) fn document(app: &App) -> (Value, Vec<String>) {
             "description": "The back office of a B2B SaaS. Errors are problem documents (RFC 9457) with a stable `code`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}
         },
-        "servers": [{"url": app.config().public_url}],
-        "tags": app.modules().map(|module| json!({"name": module})).collect::<Vec<_>>(),
+        "servers": [{"url": app.public_url}],
+        "tags": app.modules.iter().map(|module| json!({"name": module})).collect::<Vec<_>>(),
         "paths": paths,
         "components": {
             "schemas": all.schemas,
@@ -211,10 +215,10 @@ pub(crate) fn document(app: &App) -> (Value, Vec<String>) {
     (document, faults)
 }
 
-fn write(app: &App, route: &Route, operation: Operation) -> Value {
+fn write(refusals: &[&'static str], route: &Route, operation: Operation) -> Value {
     let mut docs = route.meta.docs.trim().splitn(2, "\n\n");
     let summary = docs.next().unwrap_or_default().replace('\n', " ");
-    let (errors, access, class) = policy(app, route, &operation);
+    let (errors, access, class) = policy(refusals, route, &operation);
     let segments = route
         .path
         .split(['{', '}'])
@@ -259,17 +263,19 @@ fn write(app: &App, route: &Route, operation: Operation) -> Value {
 
 /// Every code this operation may refuse with, who may call it, and which budget it draws on.
 fn policy(
-    app: &App,
+    refusals: &[&'static str],
     route: &Route,
     operation: &Operation,
 ) -> (Vec<&'static str>, &'static str, &'static str) {
     let mut errors = vec!["core.rate_limited", "core.headers_too_large", "core.internal"];
+    // The body is read whatever the handler takes.
+    errors.extend(["core.too_large", "core.too_slow", "core.body_broken"]);
     errors.extend(["core.database_unavailable", "core.busy", "core.timeout", "core.shutting_down"]);
     errors.extend(operation.errors.iter());
     errors.extend(route.meta.errors);
     if route.access != Access::Public {
         errors.push("core.unauthenticated");
-        errors.extend(app.authenticator().refusals());
+        errors.extend(refusals);
     }
     if matches!(route.access, Access::Permission(_)) {
         errors.extend(["core.permission_missing", "core.no_tenant"]);
@@ -299,12 +305,21 @@ fn undescribed(schemas: &BTreeMap<String, Value>) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, schema) in schemas {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-            if property["description"].as_str().is_none_or(str::is_empty) {
+            if !is_described(property) {
                 faults.push(format!("schema {name}: field {field} has no doc comment"));
             }
         }
     }
     faults
+}
+
+/// utoipa puts the words for an optional reference beside the reference, not beside the choice
+/// between it and null.
+fn is_described(property: &Value) -> bool {
+    let choices = property["oneOf"].as_array().into_iter().flatten();
+    std::iter::once(property)
+        .chain(choices)
+        .any(|schema| schema["description"].as_str().is_some_and(|words| !words.is_empty()))
 }
 
 fn strings(list: &Value) -> Vec<&str> {

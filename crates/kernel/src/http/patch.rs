@@ -27,6 +27,18 @@ impl<T> Patch<T> {
     }
 }
 
+impl Patch<String> {
+    /// The field as it is afterwards, for one that is never null: clearing gives the default.
+    #[must_use]
+    pub fn or_default(self, current: &str, default: &str) -> String {
+        match self {
+            Self::Keep => current.to_owned(),
+            Self::Clear => default.to_owned(),
+            Self::Set(value) => value,
+        }
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(|value| value.map_or(Self::Clear, Self::Set))

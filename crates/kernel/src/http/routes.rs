@@ -18,6 +18,8 @@ pub struct Route {
     pub path: String,
     /// Who may call it.
     pub access: Access,
+    /// Whether a GET leaves an audit record, and so needs a transaction that can write.
+    pub recorded: bool,
     /// The module that declared it.
     pub module: &'static str,
     /// Name, documentation and error codes of the handler.
@@ -85,6 +87,16 @@ impl Routes {
         self.route(Method::DELETE, path, access.into(), endpoint)
     }
 
+    /// The route before this leaves an audit record although it only reads: secrets, exports, the
+    /// audit log, other people's sessions.
+    #[must_use]
+    pub fn recorded(mut self) -> Self {
+        if let Some(route) = self.routes.last_mut() {
+            route.recorded = true;
+        }
+        self
+    }
+
     fn route(
         mut self,
         method: Method,
@@ -94,7 +106,15 @@ impl Routes {
     ) -> Self {
         let path = format!("{}{}", self.base, path.strip_suffix('/').unwrap_or(path));
         let (meta, endpoint) = (endpoint.meta(), endpoint.erase());
-        self.routes.push(Route { method, path, access, module: "", meta, endpoint });
+        self.routes.push(Route {
+            method,
+            path,
+            access,
+            recorded: false,
+            module: "",
+            meta,
+            endpoint,
+        });
         self
     }
 

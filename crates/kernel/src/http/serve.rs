@@ -85,7 +85,7 @@ async fn authenticate(cx: &Cx) -> Result<()> {
         return Ok(());
     }
     if let Some(actor) = cx.app().authenticator().authenticate(cx).await? {
-        cx.set_actor(actor);
+        cx.sign_in(actor);
     }
     let actor = cx.signed_in()?;
     let Access::Permission(permission) = access else { return Ok(()) };

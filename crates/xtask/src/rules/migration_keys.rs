@@ -6,7 +6,7 @@ use sqlparser::ast::{
 
 use crate::catalogue::Catalogue;
 use crate::finding::Finding;
-use crate::scope::tenant_column;
+use crate::scope::TENANT_COLUMN;
 use crate::statement::{self, Name, fold};
 use crate::tree::Tree;
 
@@ -60,7 +60,7 @@ fn check_index(index: &CreateIndex, catalogue: &Catalogue, report: &mut dyn FnMu
         return;
     }
     let first = first_column(&index.columns);
-    if first != tenant_column(&table) {
+    if first != TENANT_COLUMN {
         report(format!("an index on the tenant table `{table}` begins with `{first}`"));
     }
 }

@@ -1,0 +1,16 @@
+//! The commands of the binary, one file each, and what `up` is made of.
+
+mod address;
+mod credentials;
+mod database;
+mod folder;
+mod loopback;
+mod migrate;
+mod openapi;
+mod schema;
+mod stop;
+mod up;
+
+pub(crate) use migrate::migrate;
+pub(crate) use openapi::openapi;
+pub(crate) use up::up;

@@ -1,0 +1,154 @@
+//! `freehold up`: everything on this computer, with nothing to set up first.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use freehold_kernel::{App, Server, StartError, migrations};
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::credentials::{Credentials, Person};
+use super::database::Database;
+use super::stop::Stop;
+use super::{address, loopback};
+use crate::modules::{IdentitySettings, NewOperator};
+use crate::settings::Settings;
+use crate::{modules, say};
+
+/// Serves until somebody says stop.
+pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
+    let began = Instant::now();
+    // First of all: the one thing that goes wrong often, found in a millisecond.
+    let address = address::settle(settings.listen)?;
+    let stop = Stop::listen()?;
+    let database = match Database::open(&settings).await {
+        // Ctrl-C on the terminal reaches initdb, too, and its complaint is no news to anybody.
+        Err(_) if stop.is_asked() => return Ok(()),
+        other => other?,
+    };
+    let outcome = serve(&settings, &database, address, began, &stop).await;
+    let stopped = database.stop().await;
+    outcome.and(stopped)
+}
+
+async fn serve(
+    settings: &Settings,
+    database: &Database,
+    address: SocketAddr,
+    began: Instant,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let prepared = tokio::select! {
+        prepared = Box::pin(prepare(settings, database, address)) => prepared?,
+        () = stop.clone().asked() => return Ok(()),
+    };
+    let (server, mut credentials) = prepared;
+    let mut serving = tokio::spawn(server.run(stop.clone().asked()));
+    if !credentials.shown {
+        match finish_first_start(&mut credentials, database, address).await {
+            Err(error) if !stop.is_asked() => return Err(error),
+            _ => {}
+        }
+    }
+    say::line(&format!(
+        "Freehold is ready at {} ({:.1} s)",
+        settings.public_url(address.port()),
+        began.elapsed().as_secs_f32()
+    ));
+    tokio::select! {
+        ended = &mut serving => ended?,
+        () = stop.clone().insisted() => serving.abort(),
+    }
+    Ok(())
+}
+
+/// Everything between a database and a socket that listens.
+async fn prepare(
+    settings: &Settings,
+    database: &Database,
+    address: SocketAddr,
+) -> anyhow::Result<(Server, Credentials)> {
+    let folder = &database.folder;
+    let is_new = database.is_new().await?;
+    let secret_key = match &settings.secret_key {
+        Some(key) => key.clone(),
+        None => folder.secret_key(is_new)?,
+    };
+    let credentials = Credentials::of(folder, is_new, settings.demo)?;
+    if is_new {
+        database.make().await?;
+    }
+    let operator = credentials.operator.as_ref().filter(|_| !credentials.shown);
+    let modules = modules(IdentitySettings {
+        registration: settings.registration,
+        operator: operator.map(|person| NewOperator {
+            email: person.email.clone(),
+            name: "Operator".to_owned(),
+            password: person.password.clone(),
+        }),
+    });
+    database.migrate(&migrations(&modules)).await?;
+    let config = settings.kernel_config(database.logins.clone(), secret_key, address.port());
+    let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
+    let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
+    Ok((server, credentials))
+}
+
+/// A database of one's own may lack the schema, which no refusal of PostgreSQL would say.
+fn explain(error: &StartError, database: &Database) -> anyhow::Error {
+    match error {
+        StartError::Module(_) if database.is_named() => anyhow!(
+            "{error}. If the schema of DATABASE_URL is missing or old, set DATABASE_OWNER_URL and \
+             type: freehold migrate"
+        ),
+        other => anyhow!("{other}"),
+    }
+}
+
+/// Makes the demo tenant, shows who can sign in, and remembers that it was done. Every step may
+/// have happened before in a start that was cut short.
+async fn finish_first_start(
+    credentials: &mut Credentials,
+    database: &Database,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    if let Some(person) = &credentials.demo
+        && !make_demo(address, person).await?
+    {
+        credentials.demo = None;
+    }
+    if let Some(person) = &credentials.operator
+        && database.is_named()
+        && !signs_in(address, person).await?
+    {
+        // The database had an operator before it had us.
+        credentials.operator = None;
+    }
+    if credentials.operator.is_some() || credentials.demo.is_some() {
+        say::line(&credentials.text(&database.folder));
+    }
+    credentials.shown = true;
+    credentials.write(&database.folder)
+}
+
+/// Registers the demo tenant; says whether it is this person's.
+async fn make_demo(address: SocketAddr, person: &Person) -> anyhow::Result<bool> {
+    let registration = json!({
+        "email": person.email, "password": person.password, "name": "Dana Demo",
+        "tenantName": "Demo", "tenantSlug": "demo",
+    });
+    match loopback::post(address, "/api/v1/auth/register", &registration).await? {
+        StatusCode::CREATED => Ok(true),
+        StatusCode::CONFLICT => signs_in(address, person).await,
+        refused => {
+            tracing::warn!(%refused, "no demo tenant was made; register one yourself");
+            Ok(false)
+        }
+    }
+}
+
+async fn signs_in(address: SocketAddr, person: &Person) -> anyhow::Result<bool> {
+    let login = json!({"email": person.email, "password": person.password});
+    Ok(loopback::post(address, "/api/v1/auth/login", &login).await?.is_success())
+}

@@ -1,0 +1,10 @@
+//! Freehold, assembled: the list of modules, the settings, and the commands of the binary. A
+//! library so that tests and benchmarks can put the same application together.
+
+pub mod command_line;
+mod commands;
+mod modules;
+pub mod say;
+pub mod settings;
+
+pub use modules::{Registration, modules};

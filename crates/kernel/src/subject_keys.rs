@@ -1,0 +1,191 @@
+//! Keys that seal the personal part of events: one per person and tenant, so that destroying it
+//! erases the person from the audit log while the log's digests still verify.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use serde_json::{Map, Value};
+
+use crate::crypto::{self, Keyring, SealingKey};
+use crate::database::Db;
+use crate::directory::{TenantId, UserId};
+use crate::error::{Error, Result};
+use crate::event::EventId;
+use crate::time::Timestamp;
+use crate::tx::{AccountTx, Tx, Work};
+
+/// An event's sealed part, and what is needed to open it.
+pub struct SealedPart<'a> {
+    /// The event.
+    pub event: EventId,
+    /// What it happened to.
+    pub subject: &'a str,
+    /// Who did it.
+    pub actor: &'a str,
+    /// The sealed part, as stored.
+    pub sealed: &'a [u8],
+}
+
+impl Tx {
+    /// Opens the sealed parts of events of this tenant, in one statement. `None` for a part whose
+    /// key has been destroyed.
+    ///
+    /// # Errors
+    /// When the database fails, or a row was altered.
+    pub async fn open_personal(
+        &mut self,
+        parts: &[SealedPart<'_>],
+    ) -> Result<Vec<Option<Map<String, Value>>>> {
+        let (tenant, app) = (self.tenant(), self.app().clone());
+        open(self.db(), app.keyring(), tenant, parts).await
+    }
+}
+
+impl AccountTx {
+    /// The same for events of any tenant.
+    ///
+    /// # Errors
+    /// When the database fails, or a row was altered.
+    pub async fn open_personal(
+        &mut self,
+        tenant: TenantId,
+        parts: &[SealedPart<'_>],
+    ) -> Result<Vec<Option<Map<String, Value>>>> {
+        let keyring = self.keyring().clone();
+        open(self.db(), &keyring, tenant, parts).await
+    }
+}
+
+async fn open(
+    db: &mut Db,
+    keyring: &Keyring,
+    tenant: TenantId,
+    parts: &[SealedPart<'_>],
+) -> Result<Vec<Option<Map<String, Value>>>> {
+    let people: Vec<String> =
+        parts.iter().map(|part| person(part.subject, part.actor, tenant)).collect();
+    let keys = load_keys(db, keyring, tenant, &people).await?;
+    let open_one = |(part, person): (&SealedPart<'_>, &String)| {
+        let Some(key) = keys.get(person) else { return Ok(None) };
+        let plain = key.open(&place(tenant, part.event), part.sealed)?;
+        Ok(Some(serde_json::from_slice(&plain)?))
+    };
+    parts.iter().zip(&people).map(open_one).collect()
+}
+
+/// Whose data the sealed part of an event is: the person it happened to, else the one who did it,
+/// else the tenant's own. Read off the row, so that the key can be found again.
+pub(crate) fn person(subject: &str, actor: &str, tenant: TenantId) -> String {
+    [subject, actor]
+        .into_iter()
+        .find(|id| id.parse::<UserId>().is_ok())
+        .map_or_else(|| tenant.to_string(), ToOwned::to_owned)
+}
+
+/// What binds a sealed part to its row.
+pub(crate) fn place(tenant: TenantId, id: EventId) -> [u8; 32] {
+    crypto::sha256(&[b"core.events.personal", tenant.as_bytes(), id.as_bytes()])
+}
+
+/// A key made in a transaction, remembered once that is committed.
+pub(crate) struct NewKey {
+    pub(crate) tenant: TenantId,
+    pub(crate) subject: String,
+    key: Arc<SealingKey>,
+}
+
+/// Keys of people whose data was sealed lately, so that sealing needs no query.
+pub(crate) struct SubjectKeys(Cache<(TenantId, String), Arc<SealingKey>>);
+
+impl Default for SubjectKeys {
+    fn default() -> Self {
+        Self(Cache::new(50_000))
+    }
+}
+
+impl SubjectKeys {
+    pub(crate) fn remember(&self, keys: Vec<NewKey>) {
+        for NewKey { tenant, subject, key } in keys {
+            self.0.insert((tenant, subject), key);
+        }
+    }
+}
+
+/// The key that seals what concerns `subject`; made when there is none.
+pub(crate) async fn subject_key(
+    work: &mut Work,
+    tenant: TenantId,
+    subject: String,
+) -> Result<(Arc<SealingKey>, Option<NewKey>)> {
+    if let Some(known) = work.new_key(tenant, &subject) {
+        return Ok((known.key.clone(), None));
+    }
+    let app = work.origin().app.clone();
+    let name = (tenant, subject);
+    if let Some(key) = app.subject_keys().0.get(&name) {
+        return Ok((key, None));
+    }
+    let (_, subject) = name;
+    let now = app.config().clock.now();
+    let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
+    let key = Arc::new(key);
+    Ok((key.clone(), Some(NewKey { tenant, subject, key })))
+}
+
+async fn load_or_make_key(
+    db: &mut Db,
+    keyring: &Keyring,
+    tenant: TenantId,
+    subject: &str,
+    now: Timestamp,
+) -> Result<SealingKey> {
+    let place = key_place(tenant, subject);
+    let bytes: [u8; 32] = crypto::random()?;
+    let sealed = keyring.seal("subject key", &place, &bytes)?;
+    let made = sqlx::query!(
+        "insert into core.subject_keys (tenant_id, subject, sealed_key, created_at)
+         values ($1, $2, $3, $4) on conflict do nothing",
+        *tenant,
+        subject,
+        sealed,
+        now as _,
+    )
+    .execute(&mut *db)
+    .await?;
+    if made.rows_affected() == 1 {
+        return Ok(SealingKey::from_bytes(&bytes)?);
+    }
+    let mut kept = load_keys(db, keyring, tenant, &[subject.to_owned()]).await?;
+    kept.remove(subject).ok_or_else(|| {
+        Error::unavailable("core.busy", "What concerns this person is being erased.", 1)
+    })
+}
+
+/// The keys of these people, by their id; those that were destroyed are missing.
+async fn load_keys(
+    db: &mut Db,
+    keyring: &Keyring,
+    tenant: TenantId,
+    subjects: &[String],
+) -> Result<HashMap<String, SealingKey>> {
+    let rows = sqlx::query!(
+        "select subject, sealed_key from core.subject_keys
+         where tenant_id = $1 and subject = any($2)",
+        *tenant,
+        subjects,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut keys = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let place = key_place(tenant, &row.subject);
+        let key = keyring.open("subject key", &place, &row.sealed_key)?;
+        keys.insert(row.subject, SealingKey::from_bytes(&key)?);
+    }
+    Ok(keys)
+}
+
+fn key_place(tenant: TenantId, subject: &str) -> [u8; 32] {
+    crypto::sha256(&[b"core.subject_keys", tenant.as_bytes(), subject.as_bytes()])
+}

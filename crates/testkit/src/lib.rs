@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+// A test kit fails by panicking, with a sentence: that is what the person running the tests sees.
+#![allow(clippy::expect_used, clippy::print_stderr)]
+
+mod answer;
+mod app;
+mod authenticator;
+mod client;
+mod cluster;
+mod database;
+mod events;
+mod openapi;
+mod people;
+mod raw;
+
+pub use answer::Answer;
+pub use app::{TestApp, TestAppBuilder, TestClock};
+pub use client::{Client, Request};
+pub use events::RecordedEvent;
+pub use people::{Principal, Tenant};
+pub use raw::{Raw, RawConnection};

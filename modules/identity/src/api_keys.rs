@@ -1,0 +1,353 @@
+//! API keys: of a person (scopes met with what the person may do) or of a service account.
+
+use std::time::Duration;
+
+use freehold_kernel::{
+    Change, Created, Error, Event, Id, Json, Kind, List, Named, NoContent, NoFilter, OnConstraint,
+    Page, Path, Principal, Result, Routes, ServiceAccountId, Timestamp, Tx, UserId, endpoint,
+    rules,
+};
+use garde::Validate;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::key_secret::KeySecret;
+
+/// How long the previous secret stays good after a rotation.
+const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) fn routes() -> Routes {
+    Routes::at("/api/v1/api-keys")
+        .get("/", "api-keys:read", list_api_keys)
+        .post("/", "api-keys:write", create_api_key)
+        .post("/{id}/rotate", "api-keys:write", rotate_api_key)
+        .delete("/{id}", "api-keys:delete", delete_api_key)
+}
+
+/// The id of an API key.
+pub(crate) type ApiKeyId = Id<ApiKey>;
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::ApiKey)]
+pub(crate) struct ApiKey {
+    /// The key.
+    id: ApiKeyId,
+    /// What it is for.
+    #[schema(example = "deploy pipeline")]
+    name: String,
+    /// The person it belongs to; null for a service account's.
+    user_id: Option<UserId>,
+    /// The service account it belongs to; null for a person's.
+    service_account_id: Option<ServiceAccountId>,
+    /// What it may do at the most; null for everything its owner may.
+    #[schema(example = json!(["tenants:read"]))]
+    scopes: Option<Vec<String>>,
+    /// Addresses and networks it may be used from; empty for anywhere.
+    #[schema(example = json!(["203.0.113.0/24"]))]
+    allowed_ips: Vec<String>,
+    /// When it stops working by itself.
+    expires_at: Option<Timestamp>,
+    /// When it was last used, to the half minute.
+    last_used_at: Option<Timestamp>,
+    /// When it was made.
+    created_at: Timestamp,
+}
+
+impl Named for ApiKey {
+    const PREFIX: &'static str = "key";
+}
+
+/// A key with its secret, which is shown this once.
+#[derive(Serialize, ToSchema)]
+#[schema(as = identity::ApiKeyWithSecret)]
+struct ApiKeyWithSecret {
+    /// The key.
+    #[serde(flatten)]
+    #[schema(inline)]
+    key: ApiKey,
+    /// For the `Authorization: Bearer` header. Kept nowhere; shown this once.
+    #[schema(example = "fh_live_0192…_5f0c…")]
+    secret: String,
+}
+
+/// A key to make.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = identity::NewApiKey)]
+struct NewApiKey {
+    /// What it is for.
+    #[garde(length(chars, max = 100), custom(rules::readable))]
+    #[schema(example = "deploy pipeline", max_length = 100)]
+    name: String,
+    /// What it may do at the most; everything its owner may when absent.
+    #[garde(inner(length(min = 1, max = 200)))]
+    #[schema(example = json!(["tenants:read"]), max_items = 200)]
+    scopes: Option<Vec<String>>,
+    /// For a key of a service account; the caller's own when absent.
+    #[garde(skip)]
+    service_account_id: Option<ServiceAccountId>,
+    /// Addresses and networks it may be used from; anywhere when absent.
+    #[serde(default)]
+    #[garde(length(max = 50))]
+    #[schema(example = json!(["203.0.113.0/24"]), max_items = 50)]
+    allowed_ips: Vec<String>,
+    /// When it is to stop working by itself.
+    #[garde(skip)]
+    expires_at: Option<Timestamp>,
+}
+
+/// An API key was made.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::ApiKeyCreated)]
+#[event(type = "apikey.created", subject = api_key_id)]
+pub(crate) struct ApiKeyCreated {
+    /// The key.
+    api_key_id: ApiKeyId,
+    /// What it is for.
+    #[schema(example = "deploy pipeline")]
+    name: String,
+    /// What it may do at the most; null for everything its owner may.
+    #[schema(example = json!(["tenants:read"]))]
+    scopes: Option<Vec<String>>,
+    /// The service account it belongs to, if not a person.
+    service_account_id: Option<ServiceAccountId>,
+}
+
+/// An API key got a new secret; the previous one is good for a day more.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::ApiKeyRotated)]
+#[event(type = "apikey.rotated", subject = api_key_id)]
+pub(crate) struct ApiKeyRotated {
+    /// The key.
+    api_key_id: ApiKeyId,
+}
+
+/// An API key was removed.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::ApiKeyRevoked)]
+#[event(type = "apikey.revoked", subject = api_key_id)]
+pub(crate) struct ApiKeyRevoked {
+    /// The key.
+    api_key_id: ApiKeyId,
+    /// What it was for.
+    #[schema(example = "deploy pipeline")]
+    name: String,
+}
+
+/// List one's own keys, newest first; whoever may see service accounts sees all keys.
+#[endpoint]
+async fn list_api_keys(list: List<NoFilter>, mut tx: Tx) -> Result<Page<ApiKey>> {
+    let (tenant, after) = (tx.tenant(), list.after::<Uuid>()?);
+    let owner = only_own(&tx, "service-accounts:read")?;
+    let keys = sqlx::query_as!(
+        ApiKey,
+        "select id, name, user_id, service_account_id, scopes, allowed_ips, expires_at,
+           last_used_at, created_at
+         from identity.api_keys
+         where tenant_id = $1 and ($2::uuid is null or id < $2)
+           and ($3::uuid is null or user_id = $3)
+         order by id desc limit $4",
+        *tenant,
+        after,
+        owner,
+        list.fetch_limit(),
+    )
+    .fetch_all(tx.db())
+    .await?;
+    list.page(keys, |key| *key.id)
+}
+
+/// Make a key. Its secret is shown in this answer and never again.
+#[endpoint(
+    "identity.grants_too_much",
+    "identity.service_account_needed",
+    "core.permission_missing"
+)]
+async fn create_api_key(
+    Json(new): Json<NewApiKey>,
+    mut tx: Tx,
+) -> Result<Created<ApiKeyWithSecret>> {
+    check_scopes(&tx, new.scopes.as_deref())?;
+    let allowed_ips = networks(&new.allowed_ips)?;
+    let now = tx.real_now();
+    if new.expires_at.is_some_and(|at| at <= now) {
+        return Err(Error::invalid("/expiresAt", "core.past", "a moment in the future"));
+    }
+    let user = owner(&mut tx, new.service_account_id).await?;
+    let (tenant, id) = (tx.tenant(), ApiKeyId::new());
+    let (made, secret) = KeySecret::generate(id, is_sandbox(&mut tx).await?)?;
+    let key = sqlx::query_as!(
+        ApiKey,
+        "insert into identity.api_keys
+           (tenant_id, id, name, user_id, service_account_id, scopes, secret_hash, allowed_ips,
+            expires_at, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         returning id, name, user_id, service_account_id, scopes, allowed_ips, expires_at,
+           last_used_at, created_at",
+        *tenant,
+        *id,
+        new.name,
+        user.map(|user| *user),
+        new.service_account_id.map(|account| *account),
+        new.scopes.as_deref(),
+        &made.hash,
+        &allowed_ips,
+        new.expires_at as _,
+        now as _,
+    )
+    .fetch_one(tx.db())
+    .await
+    .on_constraint("api_keys_owner", Error::not_found)?;
+    tx.claim("api_key", id.as_bytes(), *id).await?;
+    tx.emit(ApiKeyCreated {
+        api_key_id: id,
+        name: new.name,
+        scopes: new.scopes,
+        service_account_id: new.service_account_id,
+    })
+    .await?;
+    Ok(Created(ApiKeyWithSecret { key, secret }))
+}
+
+/// Give a key a new secret. The previous one is good for 24 hours more.
+#[endpoint]
+async fn rotate_api_key(Path(id): Path<ApiKeyId>, mut tx: Tx) -> Result<Json<ApiKeyWithSecret>> {
+    let (tenant, until) = (tx.tenant(), tx.real_now() + ROTATION);
+    let owner = only_own(&tx, "service-accounts:write")?;
+    let (made, secret) = KeySecret::generate(id, is_sandbox(&mut tx).await?)?;
+    let key = sqlx::query_as!(
+        ApiKey,
+        "update identity.api_keys
+         set previous_secret_hash = secret_hash, previous_until = $3, secret_hash = $4
+         where tenant_id = $1 and id = $2 and ($5::uuid is null or user_id = $5)
+         returning id, name, user_id, service_account_id, scopes, allowed_ips, expires_at,
+           last_used_at, created_at",
+        *tenant,
+        *id,
+        until as _,
+        &made.hash,
+        owner,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    tx.emit(ApiKeyRotated { api_key_id: id }).await?;
+    tx.announce(Change::of("key", &id));
+    Ok(Json(ApiKeyWithSecret { key, secret }))
+}
+
+/// Remove a key. It stops working at once.
+#[endpoint]
+async fn delete_api_key(Path(id): Path<ApiKeyId>, mut tx: Tx) -> Result<NoContent> {
+    let tenant = tx.tenant();
+    let owner = only_own(&tx, "service-accounts:delete")?;
+    let name = sqlx::query_scalar!(
+        "delete from identity.api_keys
+         where tenant_id = $1 and id = $2 and ($3::uuid is null or user_id = $3)
+         returning name",
+        *tenant,
+        *id,
+        owner,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    tx.release_claim("api_key", id.as_bytes()).await?;
+    tx.emit(ApiKeyRevoked { api_key_id: id, name }).await?;
+    tx.announce(Change::of("key", &id));
+    Ok(NoContent)
+}
+
+/// The caller's id when they may only touch keys of their own; `None` with `permission`.
+fn only_own(tx: &Tx, permission: &str) -> Result<Option<Uuid>> {
+    let actor = tx.actor()?;
+    Ok(match actor.principal {
+        _ if actor.permissions.allow(permission) => None,
+        Principal::User(user) => Some(*user),
+        // Owns no keys as a person does: the nil id is nobody's.
+        Principal::ServiceAccount(_) | Principal::System => Some(Uuid::nil()),
+    })
+}
+
+/// The person a new key belongs to, or `None` once the service account was found.
+async fn owner(tx: &mut Tx, account: Option<ServiceAccountId>) -> Result<Option<UserId>> {
+    let actor = tx.actor()?.clone();
+    let Some(account) = account else {
+        let Principal::User(user) = actor.principal else {
+            return Err(Error::new(
+                Kind::Invalid,
+                "identity.service_account_needed",
+                "A program has no keys of its own; say whose with serviceAccountId.",
+            ));
+        };
+        return Ok(Some(user));
+    };
+    if !actor.permissions.allow("service-accounts:write") {
+        return Err(Error::forbidden(
+            "core.permission_missing",
+            "A key of a service account needs the permission service-accounts:write.",
+        ));
+    }
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "select id from identity.service_accounts where tenant_id = $1 and id = $2 for key share",
+        *tenant,
+        *account,
+    )
+    .fetch_optional(tx.db())
+    .await?
+    .ok_or_else(|| {
+        Error::invalid("/serviceAccountId", "core.unknown", "no service account of this tenant")
+    })?;
+    Ok(None)
+}
+
+/// Nobody grants what they lack.
+fn check_scopes(tx: &Tx, scopes: Option<&[String]>) -> Result<()> {
+    let actor = tx.actor()?;
+    for (place, scope) in scopes.unwrap_or_default().iter().enumerate() {
+        if !tx.app().permissions().iter().any(|declared| declared.name == scope) {
+            return Err(Error::invalid(
+                format!("/scopes/{place}"),
+                "identity.unknown_permission",
+                "no permission has this name; GET /api/v1/permissions lists them",
+            ));
+        }
+        if !actor.permissions.allow(scope) {
+            return Err(Error::forbidden(
+                "identity.grants_too_much",
+                format!("You may not give {scope}, because you do not have it."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Addresses and networks in one canonical form.
+fn networks(texts: &[String]) -> Result<Vec<String>> {
+    let read = |(place, text): (usize, &String)| {
+        let network: Option<IpNet> =
+            text.parse().ok().or_else(|| text.parse().ok().map(|ip: std::net::IpAddr| ip.into()));
+        network.map(|network| network.trunc().to_string()).ok_or_else(|| {
+            Error::invalid(
+                format!("/allowedIps/{place}"),
+                "core.format",
+                "an address or a network, as in 203.0.113.0/24",
+            )
+        })
+    };
+    texts.iter().enumerate().map(read).collect()
+}
+
+async fn is_sandbox(tx: &mut Tx) -> Result<bool> {
+    let tenant = tx.tenant();
+    let kind = sqlx::query_scalar!("select kind from core.tenants where tenant_id = $1", *tenant)
+        .fetch_one(tx.db())
+        .await?;
+    Ok(kind == "sandbox")
+}

@@ -1,0 +1,114 @@
+#![doc = include_str!("../README.md")]
+
+mod access_token;
+mod api_keys;
+mod authenticator;
+mod email;
+mod key_secret;
+mod login;
+mod me;
+mod operator;
+mod password;
+mod principal;
+mod refresh;
+mod refresh_token;
+mod registration;
+mod roles;
+mod service_accounts;
+mod session;
+mod signing_keys;
+mod switch_tenant;
+
+use std::sync::Arc;
+
+use freehold_kernel::Module;
+use freehold_kernel::SystemRole::{Admin, Member, Owner, Viewer};
+
+pub use access_token::{Claims, SigningKey, TokenKeys};
+pub use authenticator::Authenticator;
+pub use operator::NewOperator;
+pub use session::{Session, SessionId};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// What an installation decides about identity.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How people may join.
+    pub registration: Registration,
+    /// Made at start when the installation has no operator yet.
+    pub operator: Option<NewOperator>,
+}
+
+/// How people may join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// At once, with tokens; a known e-mail is answered 409, so addresses can be enumerated.
+    #[default]
+    Open,
+    /// By a link sent to the address. Needs a mailer; until there is one, registering answers 503.
+    Verified,
+}
+
+/// The identity module.
+#[must_use]
+pub fn module(settings: Settings) -> Module {
+    let authenticator = Arc::new(Authenticator::default());
+    let keys = authenticator.keys().clone();
+    let last_used = authenticator.clone();
+    Module::new("identity")
+        .migrations(&MIGRATIONS)
+        .resource("user", "users")
+        .resource("session", "sessions")
+        .resource("auth", "auth")
+        .resource("role", "roles")
+        .resource("apikey", "api-keys")
+        .resource("serviceaccount", "service-accounts")
+        .id::<session::Session>()
+        .id::<api_keys::ApiKey>()
+        .id::<access_token::SigningKey>()
+        .permission("roles:read", "See roles and permissions", &[Owner, Admin, Member, Viewer])
+        .permission("api-keys:read", "See one's own API keys", &[Owner, Admin, Member])
+        .permission("api-keys:write", "Make and rotate one's own API keys", &[Owner, Admin, Member])
+        .permission("api-keys:delete", "Remove one's own API keys", &[Owner, Admin, Member])
+        .permission("service-accounts:read", "See service accounts and all keys", &[Owner, Admin])
+        .permission(
+            "service-accounts:write",
+            "Make service accounts and their keys",
+            &[Owner, Admin],
+        )
+        .permission(
+            "service-accounts:delete",
+            "Remove service accounts and any key",
+            &[Owner, Admin],
+        )
+        .publishes::<registration::UserCreated>()
+        .publishes::<me::UserUpdated>()
+        .publishes::<session::SessionCreated>()
+        .publishes::<session::SessionRevoked>()
+        .publishes::<login::AuthFailed>()
+        .publishes::<api_keys::ApiKeyCreated>()
+        .publishes::<api_keys::ApiKeyRotated>()
+        .publishes::<api_keys::ApiKeyRevoked>()
+        .publishes::<service_accounts::ServiceAccountCreated>()
+        .publishes::<service_accounts::ServiceAccountDeleted>()
+        .routes(registration::routes())
+        .routes(login::routes())
+        .routes(refresh::routes())
+        .routes(switch_tenant::routes())
+        .routes(me::routes())
+        .routes(signing_keys::routes())
+        .routes(roles::routes())
+        .routes(api_keys::routes())
+        .routes(service_accounts::routes())
+        .state(settings.registration)
+        .state(keys.clone())
+        .state(Arc::new(password::Hasher::default()))
+        .authenticator(authenticator)
+        .on_start(move |app| async move { signing_keys::load_or_make(&app, &keys).await })
+        .on_start(move |app| async move { operator::ensure(&app, settings.operator).await })
+        .on_start(move |app| async move {
+            app.run(authenticator::note_last_used(app.clone(), last_used));
+            Ok(())
+        })
+}

@@ -1,0 +1,89 @@
+//! Reads what a person or a program may do right now, and who is remembered as whom.
+
+use std::sync::Arc;
+
+use freehold_kernel::{
+    AccountTx, Actor, App, Error, Permissions, Principal, Result, RoleId, ServiceAccountId,
+    SystemRole, TenantId, UserId,
+};
+use uuid::Uuid;
+
+/// What the roles allow. Ids of roles that no longer exist allow nothing.
+pub(crate) fn permissions_of(app: &App, role_ids: &[Uuid]) -> Permissions {
+    let roles: Vec<SystemRole> =
+        role_ids.iter().filter_map(|id| SystemRole::from_id(RoleId::from_uuid(*id))).collect();
+    app.permissions_of(&roles)
+}
+
+/// What a member may do in a tenant.
+///
+/// # Errors
+/// 404 for a tenant the person is not in, 403 for one that is not active.
+pub(crate) async fn member(
+    app: &App,
+    tx: &mut AccountTx,
+    tenant: TenantId,
+    user: UserId,
+) -> Result<Permissions> {
+    let row = sqlx::query!(
+        r#"select t.status, array(
+             select a.role_id from core.role_assignments a
+             where a.tenant_id = $1 and a.user_id = $2 and a.outlet_id is null
+           ) as "roles!"
+           from core.memberships m
+           join core.tenants t on t.tenant_id = m.tenant_id
+           join core.users u on u.id = m.user_id
+           where m.tenant_id = $1 and m.user_id = $2 and m.status = 'active' and u.status = 'active'"#,
+        *tenant,
+        *user,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    check_status(&row.status)?;
+    Ok(permissions_of(app, &row.roles))
+}
+
+/// What a service account may do.
+///
+/// # Errors
+/// 404 when it is gone, 403 when its tenant is not active.
+pub(crate) async fn service_account(
+    app: &App,
+    tx: &mut AccountTx,
+    tenant: TenantId,
+    id: ServiceAccountId,
+) -> Result<Permissions> {
+    let row = sqlx::query!(
+        "select t.status, s.role_ids from identity.service_accounts s
+         join core.tenants t on t.tenant_id = s.tenant_id
+         where s.tenant_id = $1 and s.id = $2",
+        *tenant,
+        *id,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    check_status(&row.status)?;
+    Ok(permissions_of(app, &row.role_ids))
+}
+
+fn check_status(status: &str) -> Result<()> {
+    if status == "active" {
+        return Ok(());
+    }
+    Err(Error::forbidden("identity.tenant_not_active", "This tenant is suspended or closed."))
+}
+
+/// A person with a session.
+pub(crate) fn actor(
+    tenant: Option<TenantId>,
+    user: UserId,
+    credential: String,
+    permissions: Permissions,
+) -> Arc<Actor> {
+    Arc::new(Actor { tenant, principal: Principal::User(user), credential, permissions, aal: 1 })
+}
+
+/// Names what is remembered about a principal in a tenant, in the change feed.
+pub(crate) fn subject(tenant: TenantId, principal: Principal) -> String {
+    format!("{tenant}/{principal}")
+}

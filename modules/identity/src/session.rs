@@ -1,0 +1,286 @@
+//! Sessions: one sign-in of a person on one device, and the answer that opens it.
+
+use std::time::Duration;
+
+use freehold_kernel::{
+    AccountTx, Change, Cx, Event, Id, Named, Permissions, Result, TenantId, Timestamp, UserId,
+    directory,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access_token::{Claims, LIFETIME, SharedKeys};
+use crate::principal;
+use crate::refresh_token::RefreshToken;
+
+/// A session dies when it has not been refreshed for this long.
+pub(crate) const IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Names a session.
+pub enum Session {}
+
+impl Named for Session {
+    const PREFIX: &'static str = "ses";
+}
+
+/// The id of a session.
+pub type SessionId = Id<Session>;
+
+/// A person, as they see themselves.
+#[derive(Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::Person)]
+pub(crate) struct Person {
+    /// The person.
+    pub(crate) id: UserId,
+    /// The address they sign in with.
+    #[schema(example = "ada@example.org")]
+    pub(crate) email: String,
+    /// What they are called.
+    #[schema(example = "Ada Lovelace")]
+    pub(crate) name: String,
+    /// The language they read, BCP 47.
+    #[schema(example = "en")]
+    pub(crate) locale: String,
+    /// The zone they live in, IANA.
+    #[schema(example = "Europe/London")]
+    pub(crate) time_zone: String,
+    /// When the address was proved to be theirs.
+    pub(crate) verified_at: Option<Timestamp>,
+    /// When they registered.
+    pub(crate) created_at: Timestamp,
+}
+
+/// A tenant, as somebody sees it who is in it.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = identity::TenantSummary)]
+pub(crate) struct TenantSummary {
+    /// The tenant.
+    pub(crate) id: TenantId,
+    /// Its name in URLs.
+    #[schema(example = "acme")]
+    pub(crate) slug: String,
+    /// Its name.
+    #[schema(example = "Acme Ltd")]
+    pub(crate) name: String,
+}
+
+/// Who signed in, where, what they may do, and the tokens that prove it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::SignedIn)]
+pub(crate) struct SignedIn {
+    /// The person.
+    user: Person,
+    /// The tenant the tokens act in; null for a person who is in none.
+    tenant: Option<TenantSummary>,
+    /// Every tenant the person is in, last used first.
+    tenants: Vec<TenantSummary>,
+    /// What the person may do in the tenant.
+    #[schema(example = json!(["tenants:read", "tenants:write"]))]
+    permissions: Vec<String>,
+    /// For the `Authorization: Bearer` header.
+    access_token: String,
+    /// Seconds until the access token expires.
+    #[schema(example = 600)]
+    expires_in: u64,
+    /// Gets the next pair of tokens, once. Absent when the session keeps the one it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+/// Somebody signed in.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::SessionCreated)]
+#[event(type = "session.created", subject = user_id)]
+pub(crate) struct SessionCreated {
+    /// The person.
+    pub(crate) user_id: UserId,
+    /// The session.
+    pub(crate) session_id: SessionId,
+    /// How they proved who they are.
+    #[schema(example = "password")]
+    pub(crate) method: &'static str,
+}
+
+/// A session ended before its time.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::SessionRevoked)]
+#[event(type = "session.revoked", subject = user_id)]
+pub(crate) struct SessionRevoked {
+    /// The person.
+    pub(crate) user_id: UserId,
+    /// The session.
+    pub(crate) session_id: SessionId,
+    /// Why it ended: `logout`, or `replay` of a refresh token that had been used.
+    #[schema(example = "logout")]
+    pub(crate) reason: &'static str,
+}
+
+/// Opens a session for a person who has just proved who they are.
+pub(crate) async fn open(
+    cx: &Cx,
+    tx: &mut AccountTx,
+    keys: &SharedKeys,
+    user: UserId,
+    tenant: Option<TenantId>,
+    method: &'static str,
+) -> Result<SignedIn> {
+    let (id, now) = (SessionId::new(), cx.real_now());
+    sqlx::query!(
+        "insert into identity.sessions (id, user_id, tenant_id, generated_at, created_at, expires_at)
+         values ($1, $2, $3, $4, $4, $5)",
+        *id,
+        *user,
+        tenant.map(|tenant| *tenant),
+        now as _,
+        (now + IDLE) as _,
+    )
+    .execute(tx.db())
+    .await?;
+    let token = RefreshToken { session: id, generation: 1 };
+    let signed_in = answer(cx, tx, keys, user, tenant, token, now).await?;
+    let home = match tenant {
+        Some(tenant) => tenant,
+        None => directory::platform_tenant(tx).await?,
+    };
+    tx.emit(home, SessionCreated { user_id: user, session_id: id, method }).await?;
+    Ok(signed_in)
+}
+
+/// Writes the answer for a session: tokens, who, where. Signs the caller in for this request.
+pub(crate) async fn answer(
+    cx: &Cx,
+    tx: &mut AccountTx,
+    keys: &SharedKeys,
+    user: UserId,
+    tenant: Option<TenantId>,
+    token: RefreshToken,
+    authenticated_at: Timestamp,
+) -> Result<SignedIn> {
+    let permissions = match tenant {
+        Some(tenant) => {
+            note_use(tx, user, tenant, cx.real_now()).await?;
+            principal::member(cx.app(), tx, tenant, user).await?
+        }
+        None => Permissions::default(),
+    };
+    cx.sign_in(principal::actor(tenant, user, token.session.to_string(), permissions.clone()));
+    let tenants = tenants_of(tx, user).await?;
+    let access_token = keys.sign(&claims(cx, user, tenant, token.session, authenticated_at))?;
+    Ok(SignedIn {
+        user: person(tx, user).await?,
+        tenant: tenants.iter().find(|known| Some(known.id) == tenant).cloned(),
+        tenants,
+        permissions: permissions.iter().map(ToOwned::to_owned).collect(),
+        access_token,
+        expires_in: LIFETIME.as_secs(),
+        refresh_token: Some(token.write(cx.app().keyring())?),
+    })
+}
+
+impl SignedIn {
+    /// For an answer that leaves the refresh token as it is.
+    pub(crate) fn without_refresh_token(self) -> Self {
+        Self { refresh_token: None, ..self }
+    }
+}
+
+fn claims(
+    cx: &Cx,
+    user: UserId,
+    tenant: Option<TenantId>,
+    session: SessionId,
+    authenticated_at: Timestamp,
+) -> Claims {
+    let (issuer, now) = (cx.app().config().public_url.clone(), cx.real_now());
+    Claims {
+        iss: issuer.clone(),
+        aud: issuer,
+        sub: user,
+        tid: tenant,
+        sid: session,
+        aal: 1,
+        auth_time: authenticated_at.unix_seconds(),
+        iat: now.unix_seconds(),
+        exp: (now + LIFETIME).unix_seconds(),
+    }
+}
+
+/// Ends a session: the row, the audit record, and every node's memory of it.
+pub(crate) async fn end(
+    tx: &mut AccountTx,
+    id: SessionId,
+    user: UserId,
+    tenant: Option<TenantId>,
+    reason: &'static str,
+) -> Result<()> {
+    let now = tx.real_now();
+    let ended = sqlx::query!(
+        "update identity.sessions set ended_at = $2, end_reason = $3
+         where id = $1 and ended_at is null",
+        *id,
+        now as _,
+        reason,
+    )
+    .execute(tx.db())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Ok(());
+    }
+    let home = match tenant {
+        Some(tenant) => tenant,
+        None => directory::platform_tenant(tx).await?,
+    };
+    tx.emit(home, SessionRevoked { user_id: user, session_id: id, reason }).await?;
+    tx.announce(Change::of("session", &id));
+    Ok(())
+}
+
+/// The person, for answers.
+pub(crate) async fn person(tx: &mut AccountTx, id: UserId) -> Result<Person> {
+    let person = sqlx::query_as!(
+        Person,
+        "select id, email, name, locale, time_zone, verified_at, created_at
+         from core.users where id = $1",
+        *id,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    Ok(person)
+}
+
+/// The tenants a person is in, last used first, else oldest membership first.
+pub(crate) async fn tenants_of(tx: &mut AccountTx, user: UserId) -> Result<Vec<TenantSummary>> {
+    let tenants = sqlx::query_as!(
+        TenantSummary,
+        "-- tidy: across tenants because a person may choose among those they are in
+         select t.tenant_id as id, t.slug, t.name
+         from core.user_tenants u join core.tenants t on t.tenant_id = u.tenant_id
+         where u.user_id = $1 and t.status <> 'inactive'
+         order by u.last_used_at desc, u.joined_at limit 200",
+        *user,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    Ok(tenants)
+}
+
+async fn note_use(
+    tx: &mut AccountTx,
+    user: UserId,
+    tenant: TenantId,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query!(
+        "update core.user_tenants set last_used_at = $3 where user_id = $1 and tenant_id = $2",
+        *user,
+        *tenant,
+        now as _,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
+}
