@@ -8,8 +8,7 @@
 --   reference       the same for everybody; nobody but the owner writes it
 --   infrastructure  the kernel's own housekeeping
 
--- Roles reach tables only through grants below; nothing is open by default.
-revoke all on schema public from public;
+-- Roles reach tables only through the grants below; nothing is open by default.
 grant usage on schema core to freehold_app, freehold_account, freehold_dispatch, freehold_platform;
 
 -- ------------------------------------------------------------------ how a tenant table is made

@@ -31,7 +31,9 @@ impl Database {
         }
         let id = Uuid::now_v7().simple().to_string();
         let name = format!("t_{}", &id[id.len() - 12..]);
-        run(&mut admin, format!("create database {name} template {template}")).await?;
+        // Copying the files takes half as long as writing every page to the log.
+        let clone = format!("create database {name} template {template} strategy file_copy");
+        run(&mut admin, clone).await?;
         admin.close().await?;
         Ok(Self { cluster, name })
     }

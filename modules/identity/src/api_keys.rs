@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use freehold_kernel::{
     Change, Created, Error, Event, Id, Json, Kind, List, Named, NoContent, NoFilter, OnConstraint,
-    Page, Path, Principal, Result, Routes, ServiceAccountId, Timestamp, Tx, UserId, endpoint,
-    rules,
+    Page, Path, Permissions, Principal, Result, Routes, ServiceAccountId, Timestamp, Tx, UserId,
+    endpoint, rules,
 };
 use garde::Validate;
 use ipnet::IpNet;
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::key_secret::KeySecret;
+use crate::principal;
 
 /// How long the previous secret stays good after a rotation.
 const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -181,6 +182,7 @@ async fn create_api_key(
         return Err(Error::invalid("/expiresAt", "core.past", "a moment in the future"));
     }
     let user = owner(&mut tx, new.service_account_id).await?;
+    check_reach(&mut tx, user, new.service_account_id, new.scopes.as_deref()).await?;
     let (tenant, id) = (tx.tenant(), ApiKeyId::new());
     let (made, secret) = KeySecret::generate(id, is_sandbox(&mut tx).await?)?;
     let key = sqlx::query_as!(
@@ -217,23 +219,24 @@ async fn create_api_key(
 }
 
 /// Give a key a new secret. The previous one is good for 24 hours more.
-#[endpoint]
+///
+/// One's own key, or a service account's; the secret of somebody else's would be their identity.
+#[endpoint("identity.grants_too_much")]
 async fn rotate_api_key(Path(id): Path<ApiKeyId>, mut tx: Tx) -> Result<Json<ApiKeyWithSecret>> {
     let (tenant, until) = (tx.tenant(), tx.real_now() + ROTATION);
-    let owner = only_own(&tx, "service-accounts:write")?;
+    check_rotation(&mut tx, id).await?;
     let (made, secret) = KeySecret::generate(id, is_sandbox(&mut tx).await?)?;
     let key = sqlx::query_as!(
         ApiKey,
         "update identity.api_keys
          set previous_secret_hash = secret_hash, previous_until = $3, secret_hash = $4
-         where tenant_id = $1 and id = $2 and ($5::uuid is null or user_id = $5)
+         where tenant_id = $1 and id = $2
          returning id, name, user_id, service_account_id, scopes, allowed_ips, expires_at,
            last_used_at, created_at",
         *tenant,
         *id,
         until as _,
         &made.hash,
-        owner,
     )
     .fetch_one(tx.db())
     .await?;
@@ -272,6 +275,62 @@ fn only_own(tx: &Tx, permission: &str) -> Result<Option<Uuid>> {
         // Owns no keys as a person does: the nil id is nobody's.
         Principal::ServiceAccount(_) | Principal::System => Some(Uuid::nil()),
     })
+}
+
+/// Whoever gets a secret can do what its key can: one's own key or a service account's, and only
+/// when the caller may do all of that themselves.
+async fn check_rotation(tx: &mut Tx, id: ApiKeyId) -> Result<()> {
+    let (tenant, actor) = (tx.tenant(), tx.actor()?.clone());
+    let key = sqlx::query!(
+        r#"select user_id as "user_id: UserId", service_account_id as "account: ServiceAccountId",
+             scopes
+           from identity.api_keys where tenant_id = $1 and id = $2 for update"#,
+        *tenant,
+        *id,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    let is_own = key.user_id.is_some_and(|user| actor.principal == Principal::User(user));
+    let is_program = key.account.is_some() && actor.permissions.allow("service-accounts:write");
+    if !is_own && !is_program {
+        return Err(Error::not_found());
+    }
+    check_reach(tx, key.user_id, key.account, key.scopes.as_deref()).await
+}
+
+/// Nobody hands out a key that may do more than they may: what its owner may do, within its scopes.
+async fn check_reach(
+    tx: &mut Tx,
+    user: Option<UserId>,
+    account: Option<ServiceAccountId>,
+    scopes: Option<&[String]>,
+) -> Result<()> {
+    let tenant = tx.tenant();
+    let role_ids = sqlx::query_scalar!(
+        r#"select a.role_id as "role_id!" from core.role_assignments a
+           where a.tenant_id = $1 and a.user_id = $2 and a.outlet_id is null
+           union all
+           select unnest(s.role_ids) from identity.service_accounts s
+           where s.tenant_id = $1 and s.id = $3"#,
+        *tenant,
+        user.map(|user| *user),
+        account.map(|account| *account),
+    )
+    .fetch_all(tx.db())
+    .await?;
+    let held = principal::permissions_of(tx.app(), &role_ids);
+    let reach = match scopes {
+        Some(scopes) => scopes.iter().cloned().collect::<Permissions>().intersect(&held),
+        None => held,
+    };
+    let actor = tx.actor()?;
+    match reach.iter().find(|name| !actor.permissions.allow(name)) {
+        None => Ok(()),
+        Some(lacking) => Err(Error::forbidden(
+            "identity.grants_too_much",
+            format!("This key could do {lacking}, which you may not do yourself."),
+        )),
+    }
 }
 
 /// The person a new key belongs to, or `None` once the service account was found.

@@ -22,7 +22,7 @@ mod switch_tenant;
 use std::sync::Arc;
 
 use freehold_kernel::Module;
-use freehold_kernel::SystemRole::{Admin, Member, Owner, Viewer};
+use freehold_kernel::SystemRole::{Admin, Agent, Member, Owner, Viewer};
 
 pub use access_token::{Claims, SigningKey, TokenKeys};
 pub use authenticator::Authenticator;
@@ -53,7 +53,12 @@ pub enum Registration {
 /// The identity module.
 #[must_use]
 pub fn module(settings: Settings) -> Module {
-    let authenticator = Arc::new(Authenticator::default());
+    module_with(settings, Arc::new(Authenticator::default()))
+}
+
+/// The same with an authenticator that the caller keeps a hand on, to measure it.
+#[must_use]
+pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Module {
     let keys = authenticator.keys().clone();
     let last_used = authenticator.clone();
     Module::new("identity")
@@ -67,7 +72,11 @@ pub fn module(settings: Settings) -> Module {
         .id::<session::Session>()
         .id::<api_keys::ApiKey>()
         .id::<access_token::SigningKey>()
-        .permission("roles:read", "See roles and permissions", &[Owner, Admin, Member, Viewer])
+        .permission(
+            "roles:read",
+            "See roles and permissions",
+            &[Owner, Admin, Member, Agent, Viewer],
+        )
         .permission("api-keys:read", "See one's own API keys", &[Owner, Admin, Member])
         .permission("api-keys:write", "Make and rotate one's own API keys", &[Owner, Admin, Member])
         .permission("api-keys:delete", "Remove one's own API keys", &[Owner, Admin, Member])

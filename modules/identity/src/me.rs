@@ -78,7 +78,10 @@ async fn me(cx: Cx) -> Result<Json<Me>> {
     Ok(Json(Me {
         principal: actor.principal.to_string(),
         user,
-        tenant: tenants.iter().find(|known| Some(known.id) == actor.tenant).cloned(),
+        tenant: match actor.tenant {
+            Some(tenant) => Some(session::tenant(&mut tx, tenant).await?),
+            None => None,
+        },
         tenants,
         permissions: actor.permissions.iter().map(ToOwned::to_owned).collect(),
     }))
@@ -94,6 +97,10 @@ async fn update_me(cx: Cx, Json(patch): Json<UpdateMe>) -> Result<Json<Person>> 
         return Err(Error::invalid("/name", "core.required", "a person has a name"));
     }
     let mut tx = cx.account_tx().await?;
+    // Two changes at once must not undo each other.
+    sqlx::query!("select id from core.users where id = $1 for update", *user)
+        .fetch_one(tx.db())
+        .await?;
     let before = session::person(&mut tx, user).await?;
     let after = Person {
         name: patch.name.or_default(&before.name, ""),

@@ -2,7 +2,8 @@
 
 use freehold_kernel::{
     Change, Created, Error, Event, Id, Json, List, NoContent, NoFilter, OnConstraint, Page, Path,
-    Principal, Result, RoleId, Routes, ServiceAccountId, Timestamp, Tx, directory, endpoint, rules,
+    Principal, Result, RoleId, Routes, ServiceAccountId, SystemRole, Timestamp, Tx, directory,
+    endpoint, rules,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -159,14 +160,15 @@ async fn delete_service_account(
 fn check_roles(tx: &Tx, role_ids: &[RoleId]) -> Result<()> {
     let actor = tx.actor()?.clone();
     for (place, id) in role_ids.iter().enumerate() {
-        let granted = principal::permissions_of(tx.app(), &[**id]);
-        if granted.iter().next().is_none() {
+        let known = SystemRole::from_id(*id).filter(|role| *role != SystemRole::Operator);
+        if known.is_none() {
             return Err(Error::invalid(
                 format!("/roleIds/{place}"),
                 "identity.unknown_role",
                 "no role of this tenant",
             ));
         }
+        let granted = principal::permissions_of(tx.app(), &[**id]);
         if let Some(lacking) = granted.iter().find(|name| !actor.permissions.allow(name)) {
             return Err(Error::forbidden(
                 "identity.grants_too_much",

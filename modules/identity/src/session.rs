@@ -252,6 +252,18 @@ pub(crate) async fn person(tx: &mut AccountTx, id: UserId) -> Result<Person> {
     Ok(person)
 }
 
+/// A tenant, for answers.
+pub(crate) async fn tenant(tx: &mut AccountTx, id: TenantId) -> Result<TenantSummary> {
+    let tenant = sqlx::query_as!(
+        TenantSummary,
+        "select tenant_id as id, slug, name from core.tenants where tenant_id = $1",
+        *id,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    Ok(tenant)
+}
+
 /// The tenants a person is in, last used first, else oldest membership first.
 pub(crate) async fn tenants_of(tx: &mut AccountTx, user: UserId) -> Result<Vec<TenantSummary>> {
     let tenants = sqlx::query_as!(

@@ -82,6 +82,10 @@ fn scan(body: &[u8], depth_max: usize) -> Result<()> {
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    // serde would read a list as a struct, field by field. The API's bodies are objects.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("", "core.type", "an object is expected, not a list"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
