@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::Result;
 

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::answer::{Answer, Output};
 use super::input::Input;
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::Result;
 

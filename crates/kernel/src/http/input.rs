@@ -4,7 +4,7 @@
 use std::any::type_name;
 use std::future::{Future, ready};
 
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::{Error, Kind, Result};
 use crate::tx::Tx;

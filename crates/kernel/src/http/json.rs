@@ -8,7 +8,7 @@ use serde_path_to_error::Segment;
 use utoipa::ToSchema;
 
 use super::input::Input;
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::{Error, FieldError, Kind, Result};
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::answer::{Answer, Output, json};
 use super::input::Input;
 use super::json::field_error;
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 

@@ -6,156 +6,11 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
 
+use super::example;
+use super::operation::{Operation, SchemaConflict};
 use super::problem::Problem;
 use super::routes::{Access, Route};
-
-/// One operation, as the inputs and the output of a handler describe it.
-#[derive(Default)]
-pub struct Operation {
-    segments: Vec<Value>,
-    parameters: Vec<Value>,
-    body: Option<Value>,
-    answer: Option<(u16, Value)>,
-    schemas: BTreeMap<String, Value>,
-    clashes: Vec<SchemaConflict>,
-    errors: Vec<&'static str>,
-    in_transaction: bool,
-}
-
-/// Two types that would share one schema name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchemaConflict(pub String);
-
-impl Operation {
-    pub(crate) fn of(route: &Route) -> Self {
-        let mut operation = Self::default();
-        (route.endpoint.describe)(&mut operation);
-        operation
-    }
-
-    pub(super) fn takes_json<T: ToSchema>(&mut self) {
-        let schema = self.reference::<T>();
-        self.body =
-            Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}));
-        for code in
-            ["core.malformed_json", "core.json_too_deep", "core.unsupported_type", "core.invalid"]
-        {
-            self.refuses(code);
-        }
-    }
-
-    pub(super) fn takes_segments(&mut self, schemas: Vec<Value>) {
-        self.segments = schemas;
-        self.refuses("core.not_found");
-    }
-
-    pub(super) fn takes_header(&mut self, name: &str, description: &str) {
-        self.parameters.push(json!({
-            "name": name, "in": "header", "description": description, "schema": {"type": "string"}
-        }));
-        self.refuses("core.invalid");
-    }
-
-    pub(super) fn takes_page(&mut self, default: u16, max: u16) {
-        self.parameters.push(json!({
-            "name": "limit", "in": "query", "description": "How many to answer at the most",
-            "schema": {"type": "integer", "minimum": 1, "maximum": max, "default": default}
-        }));
-        self.parameters.push(json!({
-            "name": "cursor", "in": "query",
-            "description": "`nextCursor` of the page before, with the same filters",
-            "schema": {"type": "string", "maxLength": 1024}
-        }));
-        self.refuses("core.invalid");
-    }
-
-    /// Each property of `F` becomes a query parameter.
-    pub(super) fn takes_query<F: ToSchema>(&mut self) {
-        let schema = serde_json::to_value(F::schema()).unwrap_or_default();
-        let required: Vec<&str> = strings(&schema["required"]);
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            self.parameters.push(json!({
-                "name": name, "in": "query", "description": property["description"],
-                "required": required.contains(&name.as_str()), "schema": property
-            }));
-        }
-        let mut nested = Vec::new();
-        F::schemas(&mut nested);
-        self.add(nested);
-    }
-
-    pub(super) fn takes_transaction(&mut self) {
-        self.in_transaction = true;
-    }
-
-    pub(super) fn answers_json<T: ToSchema>(&mut self, status: u16, description: &str) {
-        let schema = self.reference::<T>();
-        self.answers(status, description, Some(schema));
-    }
-
-    pub(super) fn answers_page<T: ToSchema>(&mut self) {
-        let item = self.reference::<T>();
-        let schema = json!({
-            "type": "object", "required": ["data", "nextCursor"],
-            "properties": {
-                "data": {"type": "array", "items": item, "description": "The page, newest first"},
-                "nextCursor": {"type": ["string", "null"], "description": "For the next page; null on the last"}
-            }
-        });
-        self.answers(200, "One page", Some(schema));
-    }
-
-    pub(super) fn answers_nothing(&mut self, status: u16, description: &str) {
-        self.answers(status, description, None);
-    }
-
-    pub(super) fn answers_header(&mut self, name: &str, description: &str) {
-        if let Some((_, answer)) = &mut self.answer {
-            answer["headers"][name] =
-                json!({"description": description, "schema": {"type": "string"}});
-        }
-    }
-
-    pub(super) fn refuses(&mut self, code: &'static str) {
-        self.errors.push(code);
-    }
-
-    pub(crate) fn in_transaction(&self) -> bool {
-        self.in_transaction
-    }
-
-    pub(crate) fn into_clashes(self) -> Vec<SchemaConflict> {
-        self.clashes
-    }
-
-    fn answers(&mut self, status: u16, description: &str, schema: Option<Value>) {
-        let mut answer = json!({"description": description});
-        if let Some(schema) = schema {
-            answer["content"] = json!({"application/json": {"schema": schema}});
-        }
-        self.answer = Some((status, answer));
-    }
-
-    fn reference<T: ToSchema>(&mut self) -> Value {
-        let mut nested = Vec::new();
-        T::schemas(&mut nested);
-        nested.push((T::name().into_owned(), T::schema()));
-        self.add(nested);
-        json!({"$ref": format!("#/components/schemas/{}", T::name())})
-    }
-
-    fn add(&mut self, schemas: Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
-        for (name, schema) in schemas {
-            let schema = serde_json::to_value(schema).unwrap_or_default();
-            let known = self.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
-            if *known != schema {
-                self.clashes.push(SchemaConflict(name));
-            }
-        }
-    }
-}
 
 /// What the document speaks of.
 pub(crate) struct Described<'a> {
@@ -195,6 +50,9 @@ pub(crate) fn document(app: &Described<'_>) -> (Value, Vec<String>) {
             .insert(route.method.as_str().to_ascii_lowercase(), written);
     }
     faults.extend(undescribed(&all.schemas));
+    for operation in paths.values_mut().flat_map(Map::values_mut) {
+        add_examples(operation, &all.schemas);
+    }
     let document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -261,6 +119,19 @@ fn write(refusals: &[&'static str], route: &Route, operation: Operation) -> Valu
     written
 }
 
+/// Puts an example beside the schema of the body and of every answer.
+fn add_examples(operation: &mut Value, schemas: &BTreeMap<String, Value>) {
+    let add = |carrier: &mut Value| {
+        let contents = carrier.get_mut("content").and_then(Value::as_object_mut);
+        for content in contents.into_iter().flat_map(Map::values_mut) {
+            content["example"] = example::of(&content["schema"], schemas);
+        }
+    };
+    operation.get_mut("requestBody").into_iter().for_each(add);
+    let answers = operation.get_mut("responses").and_then(Value::as_object_mut);
+    answers.into_iter().flat_map(Map::values_mut).for_each(add);
+}
+
 /// Every code this operation may refuse with, who may call it, and which budget it draws on.
 fn policy(
     refusals: &[&'static str],
@@ -320,8 +191,4 @@ fn is_described(property: &Value) -> bool {
     std::iter::once(property)
         .chain(choices)
         .any(|schema| schema["description"].as_str().is_some_and(|words| !words.is_empty()))
-}
-
-fn strings(list: &Value) -> Vec<&str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use serde_json::{Value, json};
 
 use super::input::Input;
-use super::openapi::Operation;
+use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::{Id, Named};
