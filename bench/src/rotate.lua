@@ -21,11 +21,14 @@ function init(args)
     local path, token = line:match("^(%S+) ?(%S*)$")
     local headers = {}
     if token ~= "" then headers["Authorization"] = "Bearer " .. token end
-    if prefix then
+    if not prefix then
+      ready[#ready + 1] = wrk.format(method, path, headers)
+    else
+      -- All bodies have the same length, which wrk states when it is given one to count.
+      local body = prefix .. NAME:format(run, number, 0) .. suffix
       headers["Content-Type"] = "application/json"
-      headers["Content-Length"] = #prefix + #NAME:format(run, number, 0) + #suffix
+      ready[#ready + 1] = wrk.format(method, path, headers, body):sub(1, -#body - 1)
     end
-    ready[#ready + 1] = wrk.format(method, path, headers)
   end
   -- Threads begin at different targets.
   turn = (number * 31) % #ready

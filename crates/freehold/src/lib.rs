@@ -7,4 +7,4 @@ mod modules;
 pub mod say;
 pub mod settings;
 
-pub use modules::{Registration, modules};
+pub use modules::modules;

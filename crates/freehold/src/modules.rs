@@ -1,59 +1,14 @@
-//! The list of modules. The order is the order of their migrations.
+//! The list of modules. Their order is the order in which they migrate.
 
 use freehold_kernel::Module;
 
-/// How people may join.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Registration {
-    /// a
-    #[default]
-    Open,
-    /// b
-    Verified,
-}
-
-/// x
-#[derive(Clone, Debug, Default)]
-pub struct IdentitySettings {
-    /// x
-    pub registration: Registration,
-    /// x
-    pub operator: Option<NewOperator>,
-}
-/// x
-#[derive(Clone, Debug)]
-pub struct NewOperator {
-    /// a
-    pub email: String,
-    /// a
-    pub name: String,
-    /// a
-    pub password: String,
-}
-
-struct Dummy;
-impl freehold_kernel::ports::Authenticate for Dummy {
-    fn authenticate<'a>(
-        &'a self,
-        _: &'a freehold_kernel::Cx,
-    ) -> futures_util::future::BoxFuture<
-        'a,
-        freehold_kernel::Result<Option<std::sync::Arc<freehold_kernel::Actor>>>,
-    > {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-    fn forget(&self, _: &freehold_kernel::Change) {}
-    fn refusals(&self) -> &'static [&'static str] {
-        &[]
-    }
-}
-
-/// Every module of the binary.
+/// Every module of the binary. A module that has settings takes them here.
 #[must_use]
-pub fn modules(_identity: IdentitySettings) -> Vec<Module> {
+pub fn modules(identity: freehold_identity::Settings) -> Vec<Module> {
     vec![
         // modules: begin
-        Module::new("identity").authenticator(std::sync::Arc::new(Dummy)),
+        freehold_identity::module(identity),
+        freehold_tenants::module(),
         // modules: end
     ]
 }

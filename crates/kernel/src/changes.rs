@@ -123,9 +123,10 @@ pub(crate) async fn follow(app: Arc<App>) {
     }
 }
 
-/// Hears other nodes' hints. The listener reconnects by itself; until then the poll serves.
+/// Hears other nodes' hints. The listener reconnects by itself; until then the poll serves. Its
+/// connection belongs to the pool, so it must let go of it when the pool closes.
 async fn listen(app: Arc<App>) {
-    loop {
+    while !app.is_stopping() {
         match app.database().listen(CHANNEL).await {
             Ok(mut listener) => {
                 while listener.recv().await.is_ok() {

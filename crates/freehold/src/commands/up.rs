@@ -1,20 +1,24 @@
 //! `freehold up`: everything on this computer, with nothing to set up first.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use freehold_identity::NewOperator;
 use freehold_kernel::{App, Server, StartError, migrations};
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::credentials::{Credentials, Person};
 use super::database::Database;
 use super::stop::Stop;
 use super::{address, loopback};
-use crate::modules::{IdentitySettings, NewOperator};
 use crate::settings::Settings;
 use crate::{modules, say};
+
+/// Nothing is under way when the pools close, so nothing is lost when one is slow at it.
+const POOLS_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until somebody says stop.
 pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
@@ -43,7 +47,7 @@ async fn serve(
         prepared = Box::pin(prepare(settings, database, address)) => prepared?,
         () = stop.clone().asked() => return Ok(()),
     };
-    let (server, mut credentials) = prepared;
+    let Prepared { server, mut credentials, drained } = prepared;
     let mut serving = tokio::spawn(server.run(stop.clone().asked()));
     if !credentials.shown {
         match finish_first_start(&mut credentials, database, address).await {
@@ -58,9 +62,21 @@ async fn serve(
     ));
     tokio::select! {
         ended = &mut serving => ended?,
-        () = stop.clone().insisted() => serving.abort(),
+        () = async { let _ = drained.await; tokio::time::sleep(POOLS_GRACE).await } => {
+            tracing::debug!("connections to the database are still open; their end is cut short");
+        }
+        () = stop.clone().insisted() => {}
     }
+    serving.abort();
     Ok(())
+}
+
+/// A socket that listens, and what the end of the start needs.
+struct Prepared {
+    server: Server,
+    credentials: Credentials,
+    /// Resolves once the last request has been answered.
+    drained: oneshot::Receiver<()>,
 }
 
 /// Everything between a database and a socket that listens.
@@ -68,7 +84,7 @@ async fn prepare(
     settings: &Settings,
     database: &Database,
     address: SocketAddr,
-) -> anyhow::Result<(Server, Credentials)> {
+) -> anyhow::Result<Prepared> {
     let folder = &database.folder;
     let is_new = database.is_new().await?;
     let secret_key = match &settings.secret_key {
@@ -80,7 +96,7 @@ async fn prepare(
         database.make().await?;
     }
     let operator = credentials.operator.as_ref().filter(|_| !credentials.shown);
-    let modules = modules(IdentitySettings {
+    let modules = modules(freehold_identity::Settings {
         registration: settings.registration,
         operator: operator.map(|person| NewOperator {
             email: person.email.clone(),
@@ -91,8 +107,14 @@ async fn prepare(
     database.migrate(&migrations(&modules)).await?;
     let config = settings.kernel_config(database.logins.clone(), secret_key, address.port());
     let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
+    // Background work ends when the last request has: what it holds is dropped just then.
+    let (held, drained) = oneshot::channel::<()>();
+    app.run(async move {
+        let _held = held;
+        std::future::pending().await
+    });
     let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
-    Ok((server, credentials))
+    Ok(Prepared { server, credentials, drained })
 }
 
 /// A database of one's own may lack the schema, which no refusal of PostgreSQL would say.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use freehold_kernel::telemetry::LogFormat;
 use freehold_kernel::{Config, Limits, Pooler, Quota};
 
-use crate::modules::Registration;
 pub use documents::{env_example, table as table_of_settings};
+use freehold_identity::Registration;
 pub use table::{DEFAULT_LISTEN, Flag, SETTINGS, Setting};
 pub use values::{SettingsError, Sources};
 use values::{Values, bad, name_of};

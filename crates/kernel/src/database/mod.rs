@@ -82,7 +82,6 @@ impl Database {
 
     pub(crate) async fn listen(&self, channel: &str) -> Result<PgListener, sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.system).await?;
-        listener.ignore_pool_close_event(true);
         listener.listen(channel).await?;
         Ok(listener)
     }
