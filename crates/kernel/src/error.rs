@@ -294,7 +294,9 @@ impl From<sqlx::Error> for Error {
                         .because(error)
                 }
                 // Class 08 connection, 57P shutting down or starting up, 53 out of resources.
-                Some(code) if ["08", "57P", "53"].iter().any(|class| code.starts_with(class)) => {
+                Some(code)
+                    if ["08", "57P", "53", "55000"].iter().any(|class| code.starts_with(class)) =>
+                {
                     database_away().because(error)
                 }
                 _ => Self::internal(error),

@@ -128,9 +128,20 @@ pub(crate) async fn subject_key(
     }
     let (_, subject) = name;
     let now = app.config().clock.now();
-    let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
+    if work.is_wide() {
+        // At sign-up the person is being made right here: nobody else can want their key yet.
+        let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
+        let key = Arc::new(key);
+        return Ok((key.clone(), Some(NewKey { tenant, subject, key })));
+    }
+    // In a transaction of its own, so that a person's second request never waits for the first
+    // one's COMMIT. Wide transactions never do this, so the two pools cannot wait for each other.
+    let mut tx = AccountTx::begin(work.origin().clone()).await?;
+    let key = load_or_make_key(tx.db(), app.keyring(), tenant, &subject, now).await?;
     let key = Arc::new(key);
-    Ok((key.clone(), Some(NewKey { tenant, subject, key })))
+    tx.commit().await?;
+    app.subject_keys().0.insert((tenant, subject), key.clone());
+    Ok((key, None))
 }
 
 async fn load_or_make_key(

@@ -59,6 +59,8 @@ pub(crate) enum Opening {
 /// What every kind of transaction has.
 pub(crate) struct Work {
     db: Db,
+    /// Whether it sees more than one tenant.
+    wide: bool,
     origin: Arc<Origin>,
     events: Vec<EventRow>,
     new_keys: Vec<NewKey>,
@@ -74,7 +76,7 @@ impl Tx {
     ) -> Result<Self> {
         let db = origin.app.database().begin(Access::Tenant(tenant, opening)).await?;
         slot.lock().began = Some(tenant);
-        Ok(Self { work: Some(Box::new(Work::new(db, origin))), tenant, slot })
+        Ok(Self { work: Some(Box::new(Work::new(db, origin, false))), tenant, slot })
     }
 
     pub(crate) fn resume(slot: &Slot) -> Option<Self> {
@@ -202,12 +204,16 @@ impl Slot {
 }
 
 impl Work {
-    fn new(db: Db, origin: Arc<Origin>) -> Self {
-        Self { db, origin, events: Vec::new(), new_keys: Vec::new(), changes: Vec::new() }
+    fn new(db: Db, origin: Arc<Origin>, wide: bool) -> Self {
+        Self { db, wide, origin, events: Vec::new(), new_keys: Vec::new(), changes: Vec::new() }
     }
 
     pub(crate) fn db(&mut self) -> &mut Db {
         &mut self.db
+    }
+
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide
     }
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
@@ -244,7 +250,7 @@ macro_rules! wide_transaction {
         impl $name {
             pub(crate) async fn begin(origin: Arc<Origin>) -> Result<Self> {
                 let db = origin.app.database().begin($access).await?;
-                Ok(Self(Work::new(db, origin)))
+                Ok(Self(Work::new(db, origin, true)))
             }
 
             /// The database, for `sqlx` queries.

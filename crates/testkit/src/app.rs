@@ -32,10 +32,12 @@ struct Serving {
     done: JoinHandle<()>,
 }
 
+type ConfigChange = Box<dyn FnOnce(&mut Config) + Send>;
+
 /// An application that is about to start.
 pub struct TestAppBuilder {
     modules: Vec<Module>,
-    changes: Vec<Box<dyn FnOnce(&mut Config) + Send>>,
+    changes: Vec<ConfigChange>,
     database: Option<Arc<Database>>,
 }
 

@@ -89,7 +89,8 @@ impl Client {
 
     /// Any other request, without a body.
     pub fn request(&self, method: &str, path: &str) -> Request {
-        let bearer = |token: &String| ("authorization".to_owned(), format!("Bearer {token}").into());
+        let bearer =
+            |token: &String| ("authorization".to_owned(), format!("Bearer {token}").into());
         Request {
             shared: self.shared.clone(),
             method: method.parse().expect("an HTTP method"),

@@ -15,6 +15,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use freehold_embedded_postgres::{Options, SUPERUSER, Server};
 use serde::{Deserialize, Serialize};
@@ -116,12 +118,20 @@ impl State {
 
 async fn start_server(home: PathBuf) -> io::Result<State> {
     blocking(move || {
-        let server = Server::start(&Options {
+        let options = Options {
             settings: vec![("max_connections".to_owned(), "200".to_owned())],
             durable: false,
             ..Options::new(home.join("server"))
-        })
-        .map_err(io::Error::other)?;
+        };
+        let patience = Instant::now() + Duration::from_secs(5);
+        let server = loop {
+            match Server::start(&options) {
+                Ok(server) => break server,
+                // A server that was just killed is in the way until the system has buried it.
+                Err(_) if Instant::now() < patience => thread::sleep(Duration::from_millis(200)),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        };
         let pid_file = server.cluster_dir().join("postmaster.pid");
         let first_line = fs::read_to_string(&pid_file)?;
         let pid = first_line.lines().next().unwrap_or_default().trim().parse();
@@ -176,10 +186,12 @@ fn home() -> PathBuf {
 
 fn open(path: &Path) -> io::Result<File> {
     match File::options().read(true).write(true).create(true).truncate(false).open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(io::Error::other(format!(
-            "{} belongs to another user; remove target/testdb once its server is stopped",
-            path.display()
-        ))),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(io::Error::other(format!(
+                "{} belongs to another user; remove target/testdb once its server is stopped",
+                path.display()
+            )))
+        }
         other => other,
     }
 }

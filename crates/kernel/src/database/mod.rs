@@ -60,16 +60,21 @@ impl Database {
         Ok(findings)
     }
 
-    /// Begins a transaction in one round trip. A connection that turns out to be dead is replaced
-    /// once: the pool does not ping before it hands one out.
+    /// Begins a transaction in one round trip. The pool does not ping before it hands out a
+    /// connection; one that turns out to be dead is replaced.
     pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
         let pool = match access {
             Access::Tenant(..) => &self.app,
             Access::Account | Access::Platform | Access::Dispatch => &self.system,
         };
-        let transaction = match pool.begin_with(opening_statement(access)).await {
-            Err(sqlx::Error::Io(_)) => pool.begin_with(opening_statement(access)).await?,
-            other => other?,
+        // After a restart of PostgreSQL every idle connection is dead and says so only when it is
+        // used. A dead one leaves the pool, so that trying as many as there are ends with a new one.
+        let mut dead = pool.size();
+        let transaction = loop {
+            match pool.begin_with(opening_statement(access)).await {
+                Err(error) if dead > 0 && has_lost_connection(&error) => dead -= 1,
+                other => break other?,
+            }
         };
         let read_only = matches!(access, Access::Tenant(_, Opening::ReadOnly));
         Ok(Db::new(transaction, read_only, self.pooler))
@@ -100,6 +105,18 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.app.close().await;
         self.system.close().await;
+    }
+}
+
+/// Whether the connection had ended before the statement got through: cut off, or told to go by an
+/// administrator (57P01), a crash (57P02) or a time limit (57P05).
+fn has_lost_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(refusal) => {
+            matches!(refusal.code().as_deref(), Some("57P01" | "57P02" | "57P05"))
+        }
+        _ => false,
     }
 }
 

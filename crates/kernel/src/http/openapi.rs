@@ -141,7 +141,7 @@ fn policy(
     let mut errors = vec!["core.rate_limited", "core.headers_too_large", "core.internal"];
     // The body is read whatever the handler takes.
     errors.extend(["core.too_large", "core.too_slow", "core.body_broken"]);
-    errors.extend(["core.database_unavailable", "core.busy", "core.timeout", "core.shutting_down"]);
+    errors.extend(["core.database_unavailable", "core.busy", "core.timeout"]);
     errors.extend(operation.errors.iter());
     errors.extend(route.meta.errors);
     if route.access != Access::Public {

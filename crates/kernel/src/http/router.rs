@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::http::{HeaderValue, Method, header};
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::routes::Route;
-use super::{docs, health, serve};
+use super::{docs, headers, health, serve};
 use crate::app::App;
 use crate::error::{Error, Kind};
 
@@ -26,12 +27,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     }
     let (missing, wrong) = (app.clone(), app.clone());
     router
-        .route("/openapi.json", get(docs::openapi).with_state(app.clone()))
-        .route("/docs", get(docs::index))
-        .route("/docs/{*file}", get(docs::file))
-        .route("/api/docs", get(docs::index))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready).with_state(app.clone()))
+        .merge(pages(app))
         .fallback(move |request: Request| {
             std::future::ready(serve::unrouted(&missing, &request, &Error::not_found()))
         })
@@ -39,6 +35,22 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             std::future::ready(serve::unrouted(&wrong, &request, &method_not_allowed(&request)))
         })
         .layer(cors(app))
+}
+
+/// What is served beside the API: documentation and probes, under the same headers.
+fn pages(app: &Arc<App>) -> Router {
+    let https = app.config().public_url.starts_with("https://");
+    Router::new()
+        .route("/openapi.json", get(docs::openapi).with_state(app.clone()))
+        .route("/docs", get(docs::index))
+        .route("/docs/{*file}", get(docs::file))
+        .route("/api/docs", get(docs::index))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready).with_state(app.clone()))
+        .layer(axum::middleware::map_response(move |mut page: Response| async move {
+            headers::secure(page.headers_mut(), https);
+            page
+        }))
 }
 
 fn add(methods: MethodRouter, app: &Arc<App>, route: &Arc<Route>) -> MethodRouter {

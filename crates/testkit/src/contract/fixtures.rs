@@ -1,6 +1,7 @@
 //! What a check needs to know that the API's description does not say.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use crate::people::Tenant;
 
@@ -29,8 +30,8 @@ impl Fixtures {
 
     /// The id of a thing that exists in the tenant; its prefix says of what kind.
     #[must_use]
-    pub fn id(mut self, id: impl ToString) -> Self {
-        let id = id.to_string();
+    pub fn id(mut self, id: impl Display) -> Self {
+        let id = format!("{id}");
         let prefix = id.split('_').next().unwrap_or_default().to_owned();
         self.ids.insert(prefix, id);
         self

@@ -76,7 +76,9 @@ impl<'a> Check<'a> {
         if route.is_list {
             self.list(route, &path).await;
         }
-        for change in tables::differences(&before, &tables::contents(self.app).await) {
+        let changed = tables::differences(&before, &tables::contents(self.app).await);
+        let expected = |table: &String| route.is_recorded && table.starts_with("core.events");
+        for change in changed.into_iter().filter(|table| !expected(table)) {
             self.findings.push(format!("{}: a refused request changed {change}", route.name));
         }
     }

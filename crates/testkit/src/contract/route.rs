@@ -15,6 +15,8 @@ pub(super) struct Described {
     pub(super) permission: Option<&'static str>,
     pub(super) is_public: bool,
     pub(super) is_list: bool,
+    /// Reading it is an event: a read that is answered adds to the stream.
+    pub(super) is_recorded: bool,
     pub(super) takes_key: bool,
     pub(super) takes_etag: bool,
     /// The JSON body's schema.
@@ -49,6 +51,7 @@ impl Described {
                     },
                     is_public: route.access == Access::Public,
                     is_list: has(operation, "query", "limit"),
+                    is_recorded: route.recorded,
                     takes_key: has(operation, "header", "Idempotency-Key"),
                     takes_etag: has(operation, "header", "If-Match"),
                     body: operation["requestBody"]["content"]["application/json"]

@@ -46,8 +46,7 @@ impl Sweep<'_> {
         let outcome = attempt(self.app, Some(self.a.id), &statement).await;
         // A row that is refused for another reason (a check, a unique key) was not let through.
         let went_through = matches!(outcome, Outcome::Rows(rows) if rows > 0);
-        let expected =
-            outcome.is_refused_with(NO_SUCH_ROW) || outcome.is_refused_with(NOT_ALLOWED);
+        let expected = outcome.is_refused_with(NO_SUCH_ROW) || outcome.is_refused_with(NOT_ALLOWED);
         if went_through && !expected {
             let sentence = format!(
                 "a row of one tenant can point at {} of another through {}; write foreign key \
@@ -70,8 +69,7 @@ impl Sweep<'_> {
             return None;
         }
         let texts: Vec<_> = theirs.iter().map(|column| format!("b.{column}::text")).collect();
-        let same: Vec<_> =
-            theirs.iter().map(|column| format!("a.{column} = b.{column}")).collect();
+        let same: Vec<_> = theirs.iter().map(|column| format!("a.{column} = b.{column}")).collect();
         let query = format!(
             "select array[{}] from {target} b where b.tenant_id = $1 and not exists
              (select from {target} a where a.tenant_id = $2 and {}) limit 1",

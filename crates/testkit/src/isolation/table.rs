@@ -54,9 +54,7 @@ impl Table {
     pub(super) async fn all(app: &TestApp) -> Vec<Self> {
         let rows: Vec<(i64, String, Vec<String>, Vec<String>)> =
             sqlx::query_as(ALL).fetch_all(app.sql()).await.expect("the catalogue's tables");
-        rows.into_iter()
-            .map(|(oid, name, columns, key)| Self { oid, name, columns, key })
-            .collect()
+        rows.into_iter().map(|(oid, name, columns, key)| Self { oid, name, columns, key }).collect()
     }
 
     /// Its foreign keys to tenant tables.
@@ -77,10 +75,8 @@ impl Table {
 
     /// Some row of a tenant, as JSON text, read past all security.
     pub(super) async fn row_of(&self, app: &TestApp, tenant: TenantId) -> Option<String> {
-        let query = format!(
-            "select to_jsonb(t)::text from {} t where tenant_id = $1 limit 1",
-            self.name
-        );
+        let query =
+            format!("select to_jsonb(t)::text from {} t where tenant_id = $1 limit 1", self.name);
         sqlx::query_scalar(AssertSqlSafe(query))
             .bind(*tenant)
             .fetch_optional(app.sql())

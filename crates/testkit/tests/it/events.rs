@@ -1,7 +1,8 @@
 //! The audit log: what it says, what it hides, and that it notices.
 
-use freehold_testkit::{RecordedEvent, TestApp, Tenant};
+use freehold_testkit::{RecordedEvent, Tenant, TestApp};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 
 use crate::fixture;
 
@@ -27,18 +28,18 @@ async fn every_digest_is_that_of_the_row_as_stored_and_any_change_shows() {
     let event = event_with_a_secret(&app, &acme).await;
     assert_eq!(event.digest.len(), 32);
     assert_eq!(altered(&app).await, 0);
+    let mut connection = PgConnection::connect(&app.database_url("postgres")).await.unwrap();
     for change in [
         "update core.events set data = data || '{\"name\": \"other\"}' where type = 'thing.created'",
         "update core.events set actor = 'system' where type = 'thing.created'",
         "update core.events set personal = 'x' where type = 'thing.created'",
         "update core.events set at = at + interval '1 microsecond' where type = 'thing.created'",
     ] {
-        let mut connection = app.sql().try_acquire().unwrap();
-        sqlx::raw_sql("begin").execute(&mut *connection).await.unwrap();
-        sqlx::raw_sql(change).execute(&mut *connection).await.unwrap();
-        let seen: i64 = sqlx::query_scalar(ALTERED).fetch_one(&mut *connection).await.unwrap();
+        sqlx::raw_sql("begin").execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(change).execute(&mut connection).await.unwrap();
+        let seen: i64 = sqlx::query_scalar(ALTERED).fetch_one(&mut connection).await.unwrap();
         assert_eq!(seen, 1, "{change}");
-        sqlx::raw_sql("rollback").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("rollback").execute(&mut connection).await.unwrap();
     }
 }
 

@@ -1,7 +1,5 @@
 //! A small module with everything a real one has: `things`, their routes and their events.
 
-use std::sync::Arc;
-
 use freehold_kernel::{
     Created, Error, Event, Id, IfMatch, Json, List, Module, Named, NoContent, OnConstraint, Page,
     Patch, Path, Result, Routes, State, SystemRole, Timestamp, Tx, WithEtag, endpoint,
@@ -10,8 +8,9 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use sqlx::migrate::Migrator;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
+
+use crate::gate::Gate;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("tests/it/migrations");
 
@@ -48,36 +47,6 @@ fn routes() -> Routes {
         .get("/{id}", "things:read", read)
         .patch("/{id}", "things:write", change)
         .delete("/{id}", "things:delete", delete)
-}
-
-/// Lets a test hold a handler in the middle of its transaction.
-#[derive(Clone)]
-pub(crate) struct Gate {
-    reached: Arc<Semaphore>,
-    open: Arc<Semaphore>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { reached: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) }
-    }
-}
-
-impl Gate {
-    /// Waits until a handler stands before the gate.
-    pub(crate) async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
-    }
-
-    /// Lets one handler through.
-    pub(crate) fn open(&self) {
-        self.open.add_permits(1);
-    }
-
-    async fn pass(&self) {
-        self.reached.add_permits(1);
-        self.open.acquire().await.unwrap().forget();
-    }
 }
 
 pub(crate) type ThingId = Id<Thing>;

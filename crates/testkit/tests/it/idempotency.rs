@@ -6,7 +6,8 @@ use freehold_kernel::SystemRole;
 use freehold_testkit::TestApp;
 use serde_json::json;
 
-use crate::fixture::{self, Gate};
+use crate::fixture;
+use crate::gate::Gate;
 
 const THINGS: &str = "/api/v1/things";
 const KEY: &str = "idempotency-key";

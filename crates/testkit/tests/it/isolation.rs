@@ -1,6 +1,6 @@
 //! The isolation proof: what it lets pass, and that it names what is wrong.
 
-use freehold_testkit::{TestApp, Tenant, isolation};
+use freehold_testkit::{Tenant, TestApp, isolation};
 use serde_json::json;
 
 use crate::fixture;

@@ -4,6 +4,7 @@ use freehold_kernel::Quota;
 use freehold_testkit::TestApp;
 use serde_json::json;
 
+use crate::door::Door;
 use crate::fixture;
 
 const THINGS: &str = "/api/v1/things";
@@ -80,18 +81,20 @@ async fn every_answer_carries_the_security_headers_and_says_nothing_of_the_serve
 
 #[tokio::test]
 async fn the_probes_tell_a_process_that_lives_from_one_that_can_serve() {
-    let app = TestApp::start([fixture::module()]).await;
+    let door = Door::open();
+    let app = TestApp::with([fixture::module()]).config(door.through()).start().await;
     let acme = app.tenant("Acme").await;
     let (probe, owner) = (app.anonymous(), app.principal(&acme).everything());
     assert_eq!(probe.get("/health/live").await.expect(200).json()["status"], "ok");
     assert_eq!(probe.get("/health/ready").await.expect(200).json()["status"], "ok");
-    allow_connections(&app, false).await;
+    door.shut();
+    drop_connections(&app).await;
     probe.get("/health/live").await.expect(200);
     probe.get("/health/ready").expecting_failure().await.expect(503);
     let refused = owner.get(THINGS).expecting_failure().await;
     refused.problem("core.database_unavailable", 503);
     assert_eq!(refused.header("retry-after"), "2");
-    allow_connections(&app, true).await;
+    door.open_again();
     probe.get("/health/ready").await.expect(200);
     owner.get(THINGS).await.expect(200);
 }
@@ -107,20 +110,10 @@ async fn a_request_after_the_database_has_dropped_every_connection_is_answered()
     owner.get(THINGS).await.expect(200);
 }
 
-async fn allow_connections(app: &TestApp, allow: bool) {
-    let name: String =
-        sqlx::query_scalar("select current_database()::text").fetch_one(app.sql()).await.unwrap();
-    let sql = format!("alter database {name} with allow_connections {allow}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(app.sql()).await.unwrap();
-    if !allow {
-        drop_connections(app).await;
-    }
-}
-
 async fn drop_connections(app: &TestApp) {
     sqlx::query(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity
-         where datname = current_database() and pid <> pg_backend_pid()",
+         where datname = current_database() and usename like 'freehold%'",
     )
     .execute(app.sql())
     .await

@@ -45,9 +45,11 @@ async fn a_schema_on_which_isolation_would_not_hold_is_refused() {
 
 #[tokio::test]
 async fn modules_that_do_not_fit_together_are_refused_with_every_reason() {
-    let rival = Module::new("rival")
-        .resource("thing", "things")
-        .permission("others:read", "See others", &[SystemRole::Owner]);
+    let rival = Module::new("rival").resource("thing", "things").permission(
+        "others:read",
+        "See others",
+        &[SystemRole::Owner],
+    );
     let said = refusal(TestApp::with([fixture::module(), rival])).await;
     assert!(said.contains("resource things is declared twice"), "{said}");
     assert!(said.contains("module rival does not own the word others"), "{said}");

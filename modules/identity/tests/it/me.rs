@@ -41,10 +41,8 @@ async fn absent_keeps_null_clears_and_a_value_sets() {
     assert_eq!(cleared["name"], "Ada King");
     client.patch(ME, json!({"name": null})).await.invalid("/name");
     assert_eq!(client.get(ME).await.json()["user"], *cleared);
-    let known_as: String = sqlx::query_scalar("select name from core.memberships")
-        .fetch_one(app.sql())
-        .await
-        .unwrap();
+    let known_as: String =
+        sqlx::query_scalar("select name from core.memberships").fetch_one(app.sql()).await.unwrap();
     assert_eq!(known_as, "Ada King");
 }
 

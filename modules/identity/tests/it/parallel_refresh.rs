@@ -36,22 +36,21 @@ async fn parallel_refreshes_with_one_token_on_two_nodes_agree_on_one_successor()
 }
 
 #[tokio::test]
-async fn clients_that_race_along_a_chain_of_tokens_never_lose_the_session() {
+async fn tabs_that_refresh_at_once_and_lose_replies_stay_signed_in() {
     let app = start().await;
     let ada = register(&app, "Ada").await;
-    let chains = (0..8).map(|_| async {
-        let mut token = ada.refresh().to_owned();
-        for _ in 0..4 {
-            let answer = refresh(&app, &token).await;
-            answer.expect(200).text_of("refreshToken").clone_into(&mut token);
+    let mut tokens = vec![ada.refresh().to_owned(); 8];
+    for round in 0..4 {
+        let answers = join_all(tokens.iter().map(|token| refresh(&app, token))).await;
+        for (place, answer) in answers.iter().enumerate() {
+            let successor = answer.expect(200).text_of("refreshToken");
+            // Every third reply is lost: that tab comes again with what it has.
+            if (place + round) % 3 != 0 {
+                successor.clone_into(&mut tokens[place]);
+            }
         }
-        token
-    });
-    // Each is at most one behind the other, or within ten seconds of it.
-    let ends = join_all(chains).await;
-    assert!(generation(&app).await <= 1 + 8 * 4);
-    for token in ends {
-        let answer = refresh(&app, &token).await;
-        assert!([200, 401].contains(&answer.status()), "{answer}");
     }
+    let answers = join_all(tokens.iter().map(|token| refresh(&app, token))).await;
+    answers.iter().for_each(|answer| drop(answer.expect(200).text()));
+    assert!(generation(&app).await <= 1 + 5);
 }

@@ -66,8 +66,9 @@ async fn whoever_was_removed_or_whose_tenant_is_closed_cannot_switch_there() {
     let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
     add_member(&app, bob.tenant(), ada.user(), SystemRole::Admin).await;
     let switch = || ada.client(&app).post(SWITCH, json!({"tenantId": bob.tenant()}));
-    let set = |sql: &'static str| async {
-        sqlx::query(sql).bind(*bob.tenant()).execute(app.sql()).await.unwrap();
+    let (database, tenant) = (app.sql(), *bob.tenant());
+    let set = |sql: &'static str| async move {
+        sqlx::query(sql).bind(tenant).execute(database).await.unwrap();
     };
     set("update core.memberships set status = 'removed' where tenant_id = $1").await;
     switch().await.problem("core.not_found", 404);

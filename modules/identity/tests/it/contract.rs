@@ -1,0 +1,20 @@
+//! The rules of the API, asked of every route of identity.
+
+use freehold_kernel::SystemRole;
+use freehold_testkit::contract::{self, Fixtures};
+use serde_json::json;
+
+use crate::accounts::start;
+
+#[tokio::test]
+async fn every_route_of_identity_keeps_the_rules() {
+    let app = start().await;
+    let acme = app.tenant("Acme").await;
+    let client = app.principal(&acme).everything();
+    let account = json!({"name": "import", "roleIds": [SystemRole::Viewer.id()]});
+    let account = client.post("/api/v1/service-accounts", account).await;
+    let key = client.post("/api/v1/api-keys", json!({"name": "deploy"})).await;
+    let fixtures =
+        Fixtures::of(&acme).id(account.expect(201).text_of("id")).id(key.expect(201).text_of("id"));
+    contract::check(&app, &fixtures).await;
+}

@@ -1,0 +1,46 @@
+//! `GET /permissions` and `GET /roles`.
+
+use freehold_kernel::SystemRole;
+use serde_json::{Value, json};
+
+use crate::accounts::{join, register, start};
+
+#[tokio::test]
+async fn every_permission_is_listed_once_with_what_it_allows() {
+    let app = start().await;
+    let ada = register(&app, "Ada").await;
+    let answer = ada.client(&app).get("/api/v1/permissions").await;
+    let listed = answer.expect(200).json()["data"].as_array().unwrap().clone();
+    let names: Vec<&str> = listed.iter().filter_map(|one| one["name"].as_str()).collect();
+    let declared: Vec<&str> = app.kernel().permissions().iter().map(|one| one.name).collect();
+    assert_eq!(names, declared);
+    assert!(names.is_sorted());
+    for permission in &listed {
+        assert_eq!(permission["module"], "identity");
+        assert!(permission["description"].as_str().is_some_and(|words| words.len() > 8));
+    }
+}
+
+#[tokio::test]
+async fn the_roles_are_listed_with_what_each_allows_and_operators_are_nobodys_business() {
+    let app = start().await;
+    let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
+    let answer = ada.client(&app).get("/api/v1/roles").await;
+    let roles = answer.expect(200).json()["data"].as_array().unwrap().clone();
+    let names: Vec<&Value> = roles.iter().map(|role| &role["name"]).collect();
+    assert_eq!(names, ["Owner", "Admin", "Member", "Agent", "Viewer"]);
+    for (role, listed) in SystemRole::ALL.into_iter().zip(&roles) {
+        let allowed = app.kernel().permissions_of(&[role]);
+        assert_eq!(listed["id"], json!(role.id()));
+        assert_eq!(listed["system"], true);
+        assert_eq!(listed["permissions"], json!(allowed.iter().collect::<Vec<_>>()));
+    }
+    // Everybody may look, whatever their role.
+    for role in [SystemRole::Agent, SystemRole::Viewer] {
+        let person = register(&app, role.name()).await;
+        let client = join(&app, bob.tenant(), &person, role).await;
+        client.get("/api/v1/roles").await.expect(200);
+        client.get("/api/v1/permissions").await.expect(200);
+    }
+    app.anonymous().get("/api/v1/roles").await.problem("core.unauthenticated", 401);
+}

@@ -1,0 +1,12 @@
+//! The rules of the API, asked of every route of tenants.
+
+use freehold_testkit::contract::{self, Fixtures};
+
+use crate::rows::start;
+
+#[tokio::test]
+async fn every_route_of_tenants_keeps_the_rules() {
+    let app = start().await;
+    let acme = app.tenant("Acme").await;
+    contract::check(&app, &Fixtures::of(&acme)).await;
+}
