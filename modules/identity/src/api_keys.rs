@@ -136,10 +136,10 @@ pub(crate) struct ApiKeyRotated {
 #[event(type = "apikey.revoked", subject = api_key_id)]
 pub(crate) struct ApiKeyRevoked {
     /// The key.
-    api_key_id: ApiKeyId,
+    pub(crate) api_key_id: ApiKeyId,
     /// What it was for.
     #[schema(example = "deploy pipeline")]
-    name: String,
+    pub(crate) name: String,
 }
 
 /// List one's own keys, newest first; whoever may see service accounts sees all keys.

@@ -1,12 +1,14 @@
 //! `GET` and `PATCH /auth/me`: the caller about themselves.
 
 use freehold_kernel::{
-    Cx, Error, Event, Json, Patch, Principal, Result, Routes, SIGNED_IN, UserId, endpoint, rules,
+    Actor, Cx, Error, Event, Json, Patch, Principal, Result, Routes, SIGNED_IN, UserId, endpoint,
+    rules,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api_keys::ApiKeyId;
 use crate::session::{self, Person, TenantSummary};
 
 pub(crate) fn routes() -> Routes {
@@ -25,7 +27,7 @@ struct Me {
     user: Option<Person>,
     /// The tenant that this credential acts in.
     tenant: Option<TenantSummary>,
-    /// Every tenant the person is in, last used first.
+    /// Every tenant the person is in, last used first; with a key only the one it belongs to.
     tenants: Vec<TenantSummary>,
     /// What this credential may do in the tenant.
     #[schema(example = json!(["tenants:read"]))]
@@ -75,6 +77,10 @@ async fn me(cx: Cx) -> Result<Json<Me>> {
         }
         Principal::ServiceAccount(_) | Principal::System => (None, Vec::new()),
     };
+    let tenants = tenants
+        .into_iter()
+        .filter(|known| !is_key(actor) || Some(known.id) == actor.tenant)
+        .collect();
     Ok(Json(Me {
         principal: actor.principal.to_string(),
         user,
@@ -87,12 +93,23 @@ async fn me(cx: Cx) -> Result<Json<Me>> {
     }))
 }
 
+/// A key belongs to one tenant, and tells whoever holds it nothing of the person's others.
+fn is_key(actor: &Actor) -> bool {
+    actor.credential.parse::<ApiKeyId>().is_ok()
+}
+
 /// Change my name, language or time zone. Every tenant I am in sees the new name.
-#[endpoint("identity.not_a_person")]
+///
+/// Only with a session: a key belongs to one tenant and has bounds, a name is seen in all of them.
+#[endpoint("identity.not_a_person", "identity.not_a_session")]
 async fn update_me(cx: Cx, Json(patch): Json<UpdateMe>) -> Result<Json<Person>> {
-    let Principal::User(user) = cx.signed_in()?.principal else {
+    let actor = cx.signed_in()?;
+    let Principal::User(user) = actor.principal else {
         return Err(Error::forbidden("identity.not_a_person", "Only a person has a profile."));
     };
+    if is_key(actor) {
+        return Err(Error::forbidden("identity.not_a_session", "A key cannot change a profile."));
+    }
     if patch.name == Patch::Clear {
         return Err(Error::invalid("/name", "core.required", "a person has a name"));
     }

@@ -24,7 +24,7 @@ const QUEUE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// 422 at `pointer`, naming the rule.
-pub(crate) fn check(password: &str, known: &[&str], pointer: &str) -> Result<()> {
+fn check(password: &str, known: &[&str], pointer: &str) -> Result<()> {
     let refuse = |code, detail: &str| Err(Error::invalid(pointer, code, detail));
     let normal: String = password.nfkc().collect();
     let length = normal.chars().count();
@@ -92,6 +92,26 @@ impl Hasher {
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         let password = normal_bytes(password);
         self.run(move || hash(&password)).await?.map_err(Error::internal)
+    }
+
+    /// The PHC string of a password that somebody chose, if it is good enough. Judging one takes a
+    /// CPU as long as hashing it may, so both wait for the same turn.
+    ///
+    /// # Errors
+    /// 422 at `pointer`, naming the rule; 503 `identity.hashing_busy` when too many are waiting.
+    pub(crate) async fn hash_chosen(
+        &self,
+        password: &str,
+        known: Vec<String>,
+        pointer: &'static str,
+    ) -> Result<String> {
+        let password = password.to_owned();
+        self.run(move || {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            check(&password, &known, pointer)?;
+            hash(&normal_bytes(&password)).map_err(Error::internal)
+        })
+        .await?
     }
 
     /// Whether the password is the one behind `phc`; without one, takes as long and says no.

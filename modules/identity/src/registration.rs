@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access_token::SharedKeys;
-use crate::password::{self, Hasher};
+use crate::password::Hasher;
 use crate::session::{self, SignedIn};
 use crate::{Registration, email};
 
@@ -86,11 +86,11 @@ async fn register(
         ));
     }
     let tenant_name = new.tenant_name.as_deref().unwrap_or(&new.name);
-    password::check(&new.password, &[&new.email, &new.name, tenant_name], "/password")?;
     if let Some(slug) = &new.tenant_slug {
         directory::check_slug(slug, "/tenantSlug")?;
     }
-    let hash = hasher.hash(&new.password).await?;
+    let known = vec![new.email.clone(), new.name.clone(), tenant_name.to_owned()];
+    let hash = hasher.hash_chosen(&new.password, known, "/password").await?;
 
     let mut tx = cx.account_tx().await?;
     let user = create_user(&mut tx, &new.email, &new.name, &hash).await?;

@@ -84,4 +84,8 @@ async fn of_many_requests_with_one_key_at_once_one_makes_something() {
         answer.problem("core.idempotency_in_flight", 409);
     }
     assert_eq!(row_counts(&app).await["identity.api_keys"], 1);
+    // A refusal gives its connection back as it was: every connection of the pool still serves.
+    for _ in 0..16 {
+        client.get(KEYS).await.expect(200);
+    }
 }

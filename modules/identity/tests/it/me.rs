@@ -124,6 +124,23 @@ async fn changes_at_the_same_time_do_not_undo_each_other() {
 }
 
 #[tokio::test]
+async fn a_key_changes_no_profile_and_tells_nothing_of_other_tenants() {
+    let app = start().await;
+    let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
+    add_member(&app, bob.tenant(), ada.user(), SystemRole::Viewer).await;
+    let made = ada.client(&app).post("/api/v1/api-keys", json!({"name": "deploy"})).await;
+    let key = app.bearer(made.expect(201).text_of("secret"));
+    let before = (app.events(bob.tenant()).await.len(), app.events(ada.tenant()).await.len());
+    key.patch(ME, json!({"name": "Eve"})).await.problem("identity.not_a_session", 403);
+    let me = key.get(ME).await;
+    assert_eq!(me.expect(200).json()["user"], ada.answer.json()["user"]);
+    assert_eq!(me.json()["tenant"], ada.answer.json()["tenant"]);
+    assert_eq!(me.json()["tenants"], json!([ada.answer.json()["tenant"]]));
+    let after = (app.events(bob.tenant()).await.len(), app.events(ada.tenant()).await.len());
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
 async fn a_program_sees_its_tenant_and_has_no_profile() {
     let app = start().await;
     let ada = register(&app, "Ada").await;

@@ -7,7 +7,7 @@ use freehold_kernel::{RoleId, SystemRole};
 use freehold_testkit::{Answer, Client, TestApp};
 use serde_json::{Value, json};
 
-use crate::accounts::{dump, join, kinds, register, row_counts, start};
+use crate::accounts::{dump, join, kinds, last, register, row_counts, start};
 
 const ACCOUNTS: &str = "/api/v1/service-accounts";
 const KEYS: &str = "/api/v1/api-keys";
@@ -143,7 +143,10 @@ async fn a_service_account_is_removed_with_its_keys_at_once() {
     let event = app.last_event(ada.tenant()).await;
     assert_eq!(event.kind, "serviceaccount.deleted");
     assert_eq!(event.data["name"], "import");
-    assert_eq!(row_counts(&app).await["identity.api_keys"], 0);
+    let revoked = last(&app, ada.tenant(), "apikey.revoked").await;
+    assert_eq!(revoked.subject, key.text_of("id"));
+    let counts = row_counts(&app).await;
+    assert_eq!((counts["identity.api_keys"], counts["core.claims"]), (0, 2), "slugs only");
     ada.client(&app).delete(&path).await.problem("core.not_found", 404);
 }
 
