@@ -20,6 +20,8 @@ use crate::report::progress;
 pub(crate) const POOL_SIZE: u32 = 32;
 /// Enough that no two requests under way change the same row often.
 const PEOPLE: u32 = 64;
+/// More than requests under way are given at shutdown.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// The limiter works for every request and refuses none.
 const PLENTY: Quota = Quota::per_minute(600_000_000, 100_000_000);
 
@@ -71,7 +73,8 @@ impl Application {
     pub(crate) async fn stop(self) -> Result<()> {
         // The other end is gone when the server has ended by itself.
         let _ = self.stop.send(());
-        Ok(self.serving.await?)
+        let stopped = tokio::time::timeout(PATIENCE, self.serving).await;
+        Ok(stopped.context("the application did not stop")??)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use freehold_embedded_postgres::{Options, Server};
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,7 +17,7 @@ use crate::report::{Figure, Report, progress};
 
 const RESTARTS: u32 = 5;
 const REQUESTS: u32 = 1_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(2);
 
 /// Measures starts and memory, or says loudly why not.
@@ -57,6 +58,7 @@ pub(crate) async fn measure(place: &Place, report: &mut Report) -> Result<()> {
 struct Running {
     child: Child,
     address: SocketAddr,
+    folder: PathBuf,
     stopped: bool,
 }
 
@@ -72,6 +74,17 @@ impl Running {
         let pid = Pid::from_child(&self.child);
         if self.child.try_wait()?.is_none() {
             kill_process(pid, Signal::TERM)?;
+        }
+        let began = Instant::now();
+        while self.child.try_wait()?.is_none() && began.elapsed() < PATIENCE {
+            std::thread::sleep(POLL);
+        }
+        if self.child.try_wait()?.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+            // Its PostgreSQL lives on: found by its folder, and stopped.
+            Server::start(&Options::new(&self.folder))?.stop()?;
+            bail!("freehold did not stop within {} s of SIGTERM", PATIENCE.as_secs());
         }
         let status = self.child.wait()?;
         ensure!(status.success(), "freehold ended with {status}");
@@ -101,7 +114,7 @@ async fn start(binary: &Path, folder: &Path, client: &Client) -> Result<(Running
         .process_group(0)
         .spawn()
         .with_context(|| format!("{} does not run", binary.display()))?;
-    let mut running = Running { child, address, stopped: false };
+    let mut running = Running { child, address, folder: folder.to_owned(), stopped: false };
     let url = format!("http://{address}/health/ready");
     loop {
         if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {

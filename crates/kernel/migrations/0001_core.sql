@@ -86,7 +86,7 @@ create table core.user_tenants (
   user_id      uuid not null references core.users (id),
   tenant_id    uuid not null references core.tenants (tenant_id),
   joined_at    timestamptz not null,
-  last_used_at timestamptz not null,
+  last_used_at timestamptz, -- null: not yet
   primary key (user_id, tenant_id)
 );
 comment on table core.user_tenants is 'global: the tenants of a person, for sign-in';
@@ -235,8 +235,8 @@ comment on table core.idempotency_keys is 'tenant: first answers to requests tha
 create index idempotency_keys_by_expiry on core.idempotency_keys (tenant_id, expires_at);
 select core.tenant_table('core.idempotency_keys', dispatch => 'select, delete');
 
--- Rides in the statement that opens a transaction: raises when another request with the same key
--- is still under way, so that the wait is nobody's.
+-- The first statement of a transaction whose request carries a key: raises when another request
+-- with the same key is still under way, so that the wait is nobody's.
 create function core.hold_idempotency_key(lock_key bigint) returns void
 language plpgsql as $$
 begin

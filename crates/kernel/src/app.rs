@@ -285,6 +285,12 @@ impl App {
         if let Some(authenticator) = self.parts.authenticator.clone() {
             self.changes.listen(move |change| authenticator.forget(change));
         }
+        let app = Arc::downgrade(self);
+        self.changes.listen(move |change| {
+            if let Some(app) = app.upgrade() {
+                app.subject_keys.forget(change);
+            }
+        });
         self.run(changes::follow(self.clone()));
         self.run(keep_partitions(self.clone()));
     }

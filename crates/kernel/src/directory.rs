@@ -179,8 +179,7 @@ pub async fn add_member(
     .execute(tx.db())
     .await?;
     sqlx::query!(
-        "insert into core.user_tenants (user_id, tenant_id, joined_at, last_used_at)
-         values ($1, $2, $3, $3)",
+        "insert into core.user_tenants (user_id, tenant_id, joined_at) values ($1, $2, $3)",
         *user,
         *tenant,
         now as _,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 
+use crate::changes::Change;
 use crate::crypto::{self, Keyring, SealingKey};
 use crate::database::Db;
 use crate::directory::{TenantId, UserId};
@@ -105,6 +106,15 @@ impl Default for SubjectKeys {
 }
 
 impl SubjectKeys {
+    /// A key was destroyed: nothing may be sealed with it any more.
+    pub(crate) fn forget(&self, change: &Change) {
+        let named = change.subject.split_once('/').filter(|_| change.topic == "subject_key");
+        let Some((tenant, subject)) = named else { return };
+        if let Ok(tenant) = tenant.parse() {
+            self.0.invalidate(&(tenant, subject.to_owned()));
+        }
+    }
+
     pub(crate) fn remember(&self, keys: Vec<NewKey>) {
         for NewKey { tenant, subject, key } in keys {
             self.0.insert((tenant, subject), key);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, TimeZone, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, TimeZone, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 
@@ -38,9 +38,8 @@ impl Clock {
 }
 
 /// A moment in UTC. On the wire RFC 3339 with milliseconds: `2026-11-21T09:30:00.000Z`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
 #[sqlx(transparent)]
-#[serde(transparent)]
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
@@ -106,6 +105,17 @@ impl fmt::Debug for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// Reads RFC 3339; years 1 to 9999, which is what it and the database can both say.
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let moment = DateTime::<Utc>::deserialize(deserializer)?;
+        if !(1..=9999).contains(&moment.year()) {
+            return Err(serde::de::Error::custom("expected a year from 1 to 9999"));
+        }
+        Ok(Self(moment.trunc_subsecs(3)))
     }
 }
 

@@ -52,8 +52,6 @@ pub(crate) enum Opening {
     ReadOnly,
     /// Can write.
     ReadWrite,
-    /// Can write, and holds this idempotency key or fails with 409.
-    Holding(i64),
 }
 
 /// What every kind of transaction has.
@@ -197,7 +195,9 @@ impl Slot {
         };
         match (work, began) {
             (Some(work), tenant) if keep => work.commit(tenant).await,
-            (Some(_), _) | (None, None) => Ok(()),
+            // Awaited, so that what the transaction held is free when the answer arrives.
+            (Some(work), _) => work.db.rollback().await.map_err(Into::into),
+            (None, None) => Ok(()),
             (None, Some(_)) => Err(Error::internal("a Tx outlived its handler")),
         }
     }

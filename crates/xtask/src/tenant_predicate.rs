@@ -116,7 +116,8 @@ impl Checker<'_> {
             Some(qualifier) => qualifier == alias,
             None => true,
         };
-        let mut sources = scope.sources.iter().filter(|s| fits(&s.alias) && column.name == TENANT_COLUMN);
+        let mut sources =
+            scope.sources.iter().filter(|s| fits(&s.alias) && column.name == TENANT_COLUMN);
         if scope.sources.len() > 1 && column.qualifier.is_none() {
             // PostgreSQL refuses an ambiguous name, so at most one of them has the column.
             return sources

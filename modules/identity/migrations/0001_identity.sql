@@ -10,14 +10,14 @@ create table identity.passwords (
 comment on table identity.passwords is 'global: password hashes';
 grant select, insert, update on identity.passwords to freehold_account;
 
--- One sign-in of a person on one device. `generation` is the refresh token in use; its predecessor
--- stays good until the successor has been used, and ten seconds more (see refresh.rs).
+-- One sign-in of a person on one device. `generation` is the refresh token in use; a predecessor
+-- stays good until its successor has been used, and ten seconds more (see refresh.rs).
 create table identity.sessions (
   id           uuid primary key,
   user_id      uuid not null references core.users (id) on delete cascade,
   tenant_id    uuid references core.tenants (tenant_id),
   generation   int not null default 1,
-  generated_at timestamptz not null,
+  generated_ats timestamptz[] not null, -- when the last generations were made, the newest first
   created_at   timestamptz not null,
   expires_at   timestamptz not null,
   ended_at     timestamptz,

@@ -41,7 +41,7 @@ struct Row {
     user_id: UserId,
     tenant_id: Option<TenantId>,
     generation: i32,
-    generated_at: Timestamp,
+    generated_ats: Vec<Timestamp>,
     created_at: Timestamp,
     expires_at: Timestamp,
     ended_at: Option<Timestamp>,
@@ -86,7 +86,7 @@ async fn refresh(
     if row.ended_at.is_some() || row.expires_at <= now {
         return Err(ended());
     }
-    match judge(token.generation, row.generation, row.generated_at, now) {
+    match judge(token.generation, row.generation, &row.generated_ats, now) {
         Verdict::Rotate => rotate(&mut tx, id, now).await?,
         Verdict::Repeat => {}
         Verdict::Replay => {
@@ -124,21 +124,24 @@ async fn logout(cx: Cx) -> Result<NoContent> {
     Ok(NoContent)
 }
 
-fn judge(presented: i32, current: i32, current_since: Timestamp, now: Timestamp) -> Verdict {
-    // The successor of `current - 2` is `current - 1`, which was used when `current` was made.
-    let in_grace = now <= current_since + GRACE;
+/// `made_ats` says when each of the last generations was made, the current one first.
+fn judge(presented: i32, current: i32, made_ats: &[Timestamp], now: Timestamp) -> Verdict {
     match current - presented {
         0 => Verdict::Rotate,
         1 => Verdict::Repeat,
-        2 if in_grace => Verdict::Repeat,
-        _ => Verdict::Replay,
+        behind => {
+            // The successor was used when the generation after it was made.
+            let successor_used = usize::try_from(behind - 2).ok().and_then(|at| made_ats.get(at));
+            let in_grace = successor_used.is_some_and(|used| now <= *used + GRACE);
+            if in_grace { Verdict::Repeat } else { Verdict::Replay }
+        }
     }
 }
 
 async fn lock(tx: &mut freehold_kernel::AccountTx, id: SessionId) -> Result<Option<Row>> {
     let row = sqlx::query_as!(
         Row,
-        "select user_id, tenant_id, generation, generated_at, created_at, expires_at, ended_at
+        "select user_id, tenant_id, generation, generated_ats, created_at, expires_at, ended_at
          from identity.sessions where id = $1 for update",
         *id,
     )
@@ -150,7 +153,9 @@ async fn lock(tx: &mut freehold_kernel::AccountTx, id: SessionId) -> Result<Opti
 async fn rotate(tx: &mut freehold_kernel::AccountTx, id: SessionId, now: Timestamp) -> Result<()> {
     sqlx::query!(
         "update identity.sessions
-         set generation = generation + 1, generated_at = $2, expires_at = $3 where id = $1",
+         set generation = generation + 1, expires_at = $3,
+           generated_ats = (array[$2::timestamptz] || generated_ats)[1:32]
+         where id = $1",
         *id,
         now as _,
         (now + IDLE) as _,
@@ -167,11 +172,17 @@ mod tests {
     #[test]
     fn a_predecessor_lives_until_its_successor_is_used_and_ten_seconds_more() {
         let at = |s: i64| Timestamp::from_unix_ms(s * 1000).unwrap();
-        assert_eq!(judge(5, 5, at(0), at(999)), Verdict::Rotate);
-        assert_eq!(judge(4, 5, at(0), at(999_999)), Verdict::Repeat, "5 was never used");
-        assert_eq!(judge(3, 5, at(0), at(10)), Verdict::Repeat, "4 was used ten seconds ago");
-        assert_eq!(judge(3, 5, at(0), at(11)), Verdict::Replay);
-        assert_eq!(judge(2, 5, at(0), at(0)), Verdict::Replay);
-        assert_eq!(judge(6, 5, at(0), at(0)), Verdict::Replay, "from a future nobody was given");
+        // Generation 5 was made at 100 s, 4 at 99 s, 3 at 50 s.
+        let made = [at(100), at(99), at(50)];
+        let judged = |presented, now| judge(presented, 5, &made, at(now));
+        assert_eq!(judged(5, 999), Verdict::Rotate);
+        assert_eq!(judged(4, 999_999), Verdict::Repeat, "5 was never used");
+        assert_eq!(judged(3, 110), Verdict::Repeat, "4 was used ten seconds ago");
+        assert_eq!(judged(3, 111), Verdict::Replay);
+        assert_eq!(judged(2, 109), Verdict::Repeat, "3 was used ten seconds ago, 4 meanwhile");
+        assert_eq!(judged(2, 110), Verdict::Replay);
+        assert_eq!(judged(1, 61), Verdict::Replay);
+        assert_eq!(judged(0, 100), Verdict::Replay, "too long ago to be remembered");
+        assert_eq!(judged(6, 100), Verdict::Replay, "from a future nobody was given");
     }
 }

@@ -130,8 +130,8 @@ pub(crate) async fn open(
 ) -> Result<SignedIn> {
     let (id, now) = (SessionId::new(), cx.real_now());
     sqlx::query!(
-        "insert into identity.sessions (id, user_id, tenant_id, generated_at, created_at, expires_at)
-         values ($1, $2, $3, $4, $4, $5)",
+        "insert into identity.sessions (id, user_id, tenant_id, generated_ats, created_at, expires_at)
+         values ($1, $2, $3, array[$4::timestamptz], $4, $5)",
         *id,
         *user,
         tenant.map(|tenant| *tenant),
@@ -272,7 +272,7 @@ pub(crate) async fn tenants_of(tx: &mut AccountTx, user: UserId) -> Result<Vec<T
          select t.tenant_id as id, t.slug, t.name
          from core.user_tenants u join core.tenants t on t.tenant_id = u.tenant_id
          where u.user_id = $1 and t.status <> 'inactive'
-         order by u.last_used_at desc, u.joined_at limit 200",
+         order by u.last_used_at desc nulls last, u.joined_at limit 200",
         *user,
     )
     .fetch_all(tx.db())

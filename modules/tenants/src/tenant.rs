@@ -18,7 +18,7 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// A tenant, as its own people see it.
-#[derive(Clone, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = tenants::Tenant)]
 struct Tenant {
@@ -126,6 +126,9 @@ async fn update_tenant(
     let before = lock(&mut tx).await?;
     if_match.check(before.version)?;
     let after = patched(&before, patch)?;
+    if after == before {
+        return Ok(before.into());
+    }
     if after.slug != before.slug {
         rename(&mut tx, &before.slug, &after.slug).await?;
     }

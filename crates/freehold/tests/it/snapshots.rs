@@ -23,7 +23,10 @@ async fn snapshots_are_what_the_application_is() {
     ];
     let stale: Vec<&str> =
         files.iter().filter(|(name, text)| !agrees(name, text)).map(|(name, _)| *name).collect();
-    assert!(stale.is_empty(), "snapshots/ differ: {stale:?}. Type `make snapshots`, read the diff.");
+    assert!(
+        stale.is_empty(),
+        "snapshots/ differ: {stale:?}. Type `make snapshots`, read the diff."
+    );
 }
 
 /// Compares with the file, or writes it when asked to.
@@ -39,9 +42,8 @@ fn agrees(name: &str, text: &str) -> bool {
 fn permissions(app: &TestApp) -> String {
     let names = SystemRole::ALL.map(SystemRole::name).join(" | ");
     let rule = " --- |".repeat(SystemRole::ALL.len());
-    let mut text = format!(
-        "# Permissions\n\n| permission | allows to | {names} |\n| --- | --- |{rule}\n"
-    );
+    let mut text =
+        format!("# Permissions\n\n| permission | allows to | {names} |\n| --- | --- |{rule}\n");
     for permission in app.kernel().permissions() {
         let holds = |role: &SystemRole| if permission.roles.contains(role) { "yes" } else { "" };
         let roles = SystemRole::ALL.iter().map(holds).collect::<Vec<_>>().join(" | ");
@@ -52,12 +54,14 @@ fn permissions(app: &TestApp) -> String {
 
 /// Every kind of event and its fields.
 fn events(app: &TestApp) -> String {
-    let mut text = String::from("# Events\n\n| event | module | says | fields |\n| --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("# Events\n\n| event | module | says | fields |\n| --- | --- | --- | --- |\n");
     for event in app.kernel().events() {
-        let fields = event.schema["properties"].as_object().into_iter().flatten().map(|(name, _)| {
-            let sealed = event.personal.contains(&name.as_str());
-            if sealed { format!("`{name}` (personal)") } else { format!("`{name}`") }
-        });
+        let fields =
+            event.schema["properties"].as_object().into_iter().flatten().map(|(name, _)| {
+                let sealed = event.personal.contains(&name.as_str());
+                if sealed { format!("`{name}` (personal)") } else { format!("`{name}`") }
+            });
         let fields = fields.collect::<Vec<_>>().join(", ");
         let says = event.description.replace('\n', " ");
         writeln!(text, "| `{}` | {} | {says} | {fields} |", event.name, event.module).unwrap();

@@ -40,6 +40,10 @@ impl Db {
         self.transaction.commit().await
     }
 
+    pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+
     fn count(&mut self) {
         self.statements += 1;
         tracing::trace!(statement = self.statements, "query");

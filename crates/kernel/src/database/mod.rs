@@ -144,10 +144,6 @@ fn opening_statement(access: Access) -> SqlStr {
         Access::Tenant(tenant, Opening::ReadWrite) => {
             format!("begin; set local app.tenant_id = '{}'", tenant.uuid())
         }
-        Access::Tenant(tenant, Opening::Holding(key)) => format!(
-            "begin; set local app.tenant_id = '{}'; select core.hold_idempotency_key({key})",
-            tenant.uuid()
-        ),
         Access::Account => "begin; set local role freehold_account".to_owned(),
         Access::Platform => "begin; set local role freehold_platform".to_owned(),
         Access::Dispatch => "begin; set local role freehold_dispatch".to_owned(),

@@ -100,8 +100,8 @@ pub(super) fn caller(
         if !trusted.contains(&caller) {
             break;
         }
-        let Ok(address) = address.parse() else { break };
-        caller = address;
+        let Ok(address) = address.parse::<IpAddr>() else { break };
+        caller = address.to_canonical();
     }
     Some(caller)
 }

@@ -52,7 +52,12 @@ pub(super) async fn hold(cx: &Cx) -> Result<Option<(Held, Option<Answer>)>> {
         key.as_bytes(),
     ]);
     let fingerprint = sha256(&[cx.method().as_str().as_bytes(), cx.path().as_bytes(), cx.body()]);
-    let mut tx = cx.open_request_tx(Opening::Holding(lock_key(cx, &scope)?)).await?;
+    let mut tx = cx.open_request_tx(Opening::ReadWrite).await?;
+    // A statement of its own: what follows must see all that the holder before us committed, and a
+    // refusal in the statement that begins a transaction would leave the connection inside of it.
+    sqlx::query!("select core.hold_idempotency_key($1)", lock_key(cx, &scope)?)
+        .execute(tx.db())
+        .await?;
     let held = Held { scope, fingerprint };
     let earlier = held.find(&mut tx, cx).await?;
     Ok(Some((held, earlier)))

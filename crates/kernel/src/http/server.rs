@@ -86,7 +86,7 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer.ip()));
+        request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
         let router = router.clone();
         async move { answer(router, request.map(Body::new)).await }
     });

@@ -158,7 +158,9 @@ fn what_only_postgres_knows_costs_a_statement_no_check() {
 fn the_table_of_tenants_is_tied_by_its_id() {
     loose("select name from core.tenants where slug = $1", "`core.tenants` is used without");
     tied("select name from core.tenants where tenant_id = $1");
-    tied("select t.name from core.tenants t join quota.a x on x.tenant_id = t.tenant_id where t.tenant_id = $1");
+    tied(
+        "select t.name from core.tenants t join quota.a x on x.tenant_id = t.tenant_id where t.tenant_id = $1",
+    );
 }
 
 #[test]
