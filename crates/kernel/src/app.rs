@@ -23,6 +23,9 @@ use crate::subject_keys::SubjectKeys;
 use crate::tx::{AccountTx, SystemTx};
 use crate::{Named, directory};
 
+/// How long the pools may take to close.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A running (or about to run) application.
 pub struct App {
     config: Config,
@@ -230,7 +233,10 @@ impl App {
         let tasks =
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
-        self.database.close().await;
+        // A connection that nobody gives back must not keep the process from ending.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
+            tracing::warn!("some database connections were still in use when the pools closed");
+        }
     }
 
     pub(crate) fn begin_stopping(&self) {
