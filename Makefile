@@ -41,7 +41,7 @@ sqlx: postgres
 
 ## Accept what the API, events, permissions and schema have become; review the diff.
 snapshots: postgres
-	FREEHOLD_SNAPSHOTS=write cargo test --package freehold --test it snapshots
+	FREEHOLD_SNAPSHOTS=write cargo test --package freehold --test it -- snapshots documents
 
 fmt:
 	cargo fmt --all

@@ -160,7 +160,7 @@ impl Tx {
     /// When PostgreSQL refuses; then nothing was kept.
     pub async fn commit(mut self) -> Result<()> {
         match self.work.take() {
-            Some(work) => work.commit(Some(self.tenant)).await,
+            Some(work) => work.commit().await,
             None => Err(Error::internal("the transaction was already handed back")),
         }
     }
@@ -194,7 +194,7 @@ impl Slot {
             (state.work.take(), state.began.take())
         };
         match (work, began) {
-            (Some(work), tenant) if keep => work.commit(tenant).await,
+            (Some(work), _) if keep => work.commit().await,
             // Awaited, so that what the transaction held is free when the answer arrives.
             (Some(work), _) => work.db.rollback().await.map_err(Into::into),
             (None, None) => Ok(()),
@@ -230,11 +230,11 @@ impl Work {
     }
 
     /// Writes what was buffered, commits, and only then tells others.
-    async fn commit(mut self: Box<Self>, tenant: Option<TenantId>) -> Result<()> {
+    async fn commit(mut self: Box<Self>) -> Result<()> {
         if self.db.is_read_only() {
             return Ok(());
         }
-        event::write(&mut self.db, &self.events, tenant).await?;
+        event::write(&mut self.db, &self.events).await?;
         crate::changes::write(&mut self.db, &self.changes).await?;
         let Self { db, origin, new_keys, changes, .. } = *self;
         db.commit().await?;
@@ -298,7 +298,7 @@ macro_rules! wide_transaction {
             /// # Errors
             /// When PostgreSQL refuses; then nothing was kept.
             pub async fn commit(self) -> Result<()> {
-                Box::new(self.0).commit(None).await
+                Box::new(self.0).commit().await
             }
         }
     };

@@ -1,14 +1,13 @@
 //! `freehold up`: everything on this computer, with nothing to set up first.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use freehold_identity::NewOperator;
 use freehold_kernel::{App, Server, StartError, migrations};
 use hyper::StatusCode;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::credentials::{Credentials, Person};
 use super::database::Database;
@@ -16,9 +15,6 @@ use super::stop::Stop;
 use super::{address, loopback};
 use crate::settings::Settings;
 use crate::{modules, say};
-
-/// Nothing is under way when the pools close, so nothing is lost when one is slow at it.
-const POOLS_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until somebody says stop.
 pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
@@ -47,7 +43,7 @@ async fn serve(
         prepared = Box::pin(prepare(settings, database, address)) => prepared?,
         () = stop.clone().asked() => return Ok(()),
     };
-    let Prepared { server, mut credentials, drained } = prepared;
+    let Prepared { server, mut credentials } = prepared;
     let mut serving = tokio::spawn(server.run(stop.clone().asked()));
     if !credentials.shown {
         match finish_first_start(&mut credentials, database, address).await {
@@ -62,9 +58,6 @@ async fn serve(
     ));
     tokio::select! {
         ended = &mut serving => ended?,
-        () = async { let _ = drained.await; tokio::time::sleep(POOLS_GRACE).await } => {
-            tracing::debug!("connections to the database are still open; their end is cut short");
-        }
         () = stop.clone().insisted() => {}
     }
     serving.abort();
@@ -75,8 +68,6 @@ async fn serve(
 struct Prepared {
     server: Server,
     credentials: Credentials,
-    /// Resolves once the last request has been answered.
-    drained: oneshot::Receiver<()>,
 }
 
 /// Everything between a database and a socket that listens.
@@ -107,14 +98,8 @@ async fn prepare(
     database.migrate(&migrations(&modules)).await?;
     let config = settings.kernel_config(database.logins.clone(), secret_key, address.port());
     let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
-    // Background work ends when the last request has: what it holds is dropped just then.
-    let (held, drained) = oneshot::channel::<()>();
-    app.run(async move {
-        let _held = held;
-        std::future::pending().await
-    });
     let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
-    Ok(Prepared { server, credentials, drained })
+    Ok(Prepared { server, credentials })
 }
 
 /// A database of one's own may lack the schema, which no refusal of PostgreSQL would say.

@@ -97,12 +97,12 @@ impl Settings {
             registration: registration(&values)?,
             secret_key: values
                 .text("secret_key")?
-                .map(|key| secret("secret_key", key))
+                .map(|key| secret("secret_key", &key))
                 .transpose()?,
             secret_key_previous: values
                 .words("secret_key_previous")?
                 .into_iter()
-                .map(|key| secret("secret_key_previous", key))
+                .map(|key| secret("secret_key_previous", &key))
                 .collect::<Result<_, _>>()?,
             log: values.text("log.filter")?.unwrap_or_else(|| table::DEFAULT_LOG.to_owned()),
             log_format: log_format(&values)?,
@@ -215,7 +215,7 @@ fn log_format(values: &Values) -> Result<LogFormat, SettingsError> {
     }
 }
 
-fn secret(key: &str, text: String) -> Result<Vec<u8>, SettingsError> {
+fn secret(key: &str, text: &str) -> Result<Vec<u8>, SettingsError> {
     let bytes = text.trim().as_bytes().to_vec();
     if bytes.len() < SECRET_LENGTH_MIN {
         return Err(SettingsError::WeakSecret { name: name_of(key) });

@@ -2,7 +2,7 @@
 //! documentation and `.env.example` are all made from this table.
 
 /// One thing that can be set.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// Its name in the environment.
     pub variable: &'static str,
@@ -17,7 +17,7 @@ pub struct Setting {
 }
 
 /// How a setting looks on the command line.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Flag {
     /// Without the two dashes.
     pub name: &'static str,

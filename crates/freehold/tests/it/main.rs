@@ -1,8 +1,14 @@
 //! The whole application: journeys over several modules, the rules of the API for every route, the
-//! isolation of every table, and the snapshots that reviewers read.
+//! isolation of every table, the snapshots that reviewers read, and the binary as people treat it.
+// A test fails by panicking.
+#![allow(clippy::unwrap_used)]
 
 mod contract;
+mod documents;
 mod isolation;
 mod journey;
 mod life;
+mod process;
 mod snapshots;
+mod tour;
+mod up;
