@@ -2,6 +2,7 @@
 //! telling one tenant anything about another.
 
 use crate::crypto::sha256;
+use crate::database::Db;
 use crate::directory::TenantId;
 use crate::error::{Error, OnConstraint, Result};
 use crate::tx::{AccountTx, Tx};
@@ -19,8 +20,25 @@ fn key_hash(kind: &str, key: &[u8]) -> [u8; 32] {
     sha256(&[b"claim", kind.as_bytes(), key])
 }
 
-fn taken() -> Error {
-    Error::conflict("core.claimed", "This is taken.")
+async fn take(
+    db: &mut Db,
+    tenant: TenantId,
+    kind: &str,
+    key: &[u8],
+    subject: uuid::Uuid,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into core.claims (tenant_id, kind, key_hash, subject_id)
+         values ($1, $2, $3, $4)",
+        *tenant,
+        kind,
+        &key_hash(kind, key),
+        subject,
+    )
+    .execute(db)
+    .await
+    .on_constraint("claims_pkey", || Error::conflict("core.claimed", "This is taken."))?;
+    Ok(())
 }
 
 impl Tx {
@@ -30,18 +48,7 @@ impl Tx {
     /// 409 `core.claimed`, which says nothing about who holds it.
     pub async fn claim(&mut self, kind: &str, key: &[u8], subject: uuid::Uuid) -> Result<()> {
         let tenant = self.tenant();
-        sqlx::query!(
-            "insert into core.claims (tenant_id, kind, key_hash, subject_id)
-             values ($1, $2, $3, $4)",
-            *tenant,
-            kind,
-            &key_hash(kind, key),
-            subject,
-        )
-        .execute(self.db())
-        .await
-        .on_constraint("claims_pkey", taken)?;
-        Ok(())
+        take(self.db(), tenant, kind, key, subject).await
     }
 
     /// Gives a claim of this tenant back.
@@ -74,18 +81,7 @@ impl AccountTx {
         key: &[u8],
         subject: uuid::Uuid,
     ) -> Result<()> {
-        sqlx::query!(
-            "insert into core.claims (tenant_id, kind, key_hash, subject_id)
-             values ($1, $2, $3, $4)",
-            *tenant,
-            kind,
-            &key_hash(kind, key),
-            subject,
-        )
-        .execute(self.db())
-        .await
-        .on_constraint("claims_pkey", taken)?;
-        Ok(())
+        take(self.db(), tenant, kind, key, subject).await
     }
 
     /// Whom `key` belongs to, if anybody.

@@ -158,15 +158,6 @@ impl Cx {
         Tx::begin(self.0.origin.clone(), tenant, Opening::ReadWrite, Slot::default()).await
     }
 
-    /// A transaction in a tenant that is not yet the caller's, as at sign-in. Only the
-    /// authenticator and sign-in have use for it.
-    ///
-    /// # Errors
-    /// 503 when the database is away.
-    pub async fn tx_in(&self, tenant: TenantId) -> Result<Tx> {
-        Tx::begin(self.0.origin.clone(), tenant, Opening::ReadOnly, Slot::default()).await
-    }
-
     /// A transaction on the tables that span tenants, for what happens before a tenant is known.
     /// Nothing is kept unless it is committed.
     ///
