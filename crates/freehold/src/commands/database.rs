@@ -1,6 +1,6 @@
 //! The database of `up`: the private PostgreSQL below its folder, or one that is named.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use freehold_embedded_postgres::{Options, SUPERUSER, Server};
 use freehold_kernel::Migration;
 use sqlx::{Connection, Executor, PgConnection};
@@ -72,7 +72,7 @@ impl Database {
         let found = connection
             .fetch_optional("select from pg_database where datname = 'freehold'")
             .await
-            .context("PostgreSQL cannot say which databases it has")?;
+            .map_err(|error| anyhow!("PostgreSQL cannot say which databases it has: {error}"))?;
         connection.close().await?;
         Ok(found.is_none())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use freehold_kernel::Migration;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
@@ -40,10 +40,7 @@ pub(super) async fn bring_up_to_date(
 ) -> anyhow::Result<Vec<Done>> {
     let before = counts(owner_url).await?;
     freehold_kernel::migrate(owner_url, migrations).await.map_err(|error| {
-        anyhow::anyhow!(
-            "The schema could not be brought up to date. {}",
-            capital(&error.to_string())
-        )
+        anyhow!("The schema could not be brought up to date. {}", capital(&error.to_string()))
     })?;
     let after = counts(owner_url).await?;
     let schemas = std::iter::once("core").chain(migrations.iter().map(|each| each.schema));
@@ -55,9 +52,11 @@ pub(super) async fn bring_up_to_date(
 
 async fn counts(owner_url: &str) -> anyhow::Result<BTreeMap<String, i64>> {
     let mut connection = PgConnection::connect(owner_url).await.map_err(|error| {
-        anyhow::anyhow!("The database does not answer: {error}. Check DATABASE_OWNER_URL.")
+        anyhow!("The database does not answer: {error}. Check DATABASE_OWNER_URL.")
     })?;
-    let rows = connection.fetch_all(COUNT).await.context("the migrations cannot be counted")?;
+    let rows = connection.fetch_all(COUNT).await.map_err(|error| {
+        anyhow!("The migrations that have run cannot be counted: {error}. Is this an administrator's login?")
+    })?;
     connection.close().await?;
     rows.iter().map(|row| Ok((row.try_get("schema")?, row.try_get("ran")?))).collect()
 }

@@ -1,6 +1,8 @@
 //! What a person may set: flags over environment over `freehold.toml` over defaults.
 
 mod documents;
+#[cfg(test)]
+mod precedence;
 mod table;
 mod values;
 

@@ -8,6 +8,7 @@ mod documents;
 mod isolation;
 mod journey;
 mod life;
+mod own_database;
 mod process;
 mod snapshots;
 mod tour;

@@ -29,6 +29,8 @@ pub(crate) struct Start<'a> {
     pub(crate) folder: &'a Path,
     /// Further arguments of `up`.
     pub(crate) arguments: &'a [&'a str],
+    /// Further variables.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
     /// Run as this user and group.
     pub(crate) uid: Option<u32>,
     /// The program.
@@ -39,7 +41,7 @@ impl<'a> Start<'a> {
     /// The program under test in this data folder.
     pub(crate) fn in_folder(folder: &'a Path) -> Self {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_freehold"));
-        Self { folder, arguments: &[], uid: None, program }
+        Self { folder, arguments: &[], environment: &[], uid: None, program }
     }
 
     /// The command, on a free port, deaf to the settings of whoever runs the tests.
@@ -50,6 +52,7 @@ impl<'a> Start<'a> {
         for variable in ["DATABASE_URL", "DATABASE_OWNER_URL", "PORT", "FREEHOLD_LISTEN"] {
             command.env_remove(variable);
         }
+        command.envs(self.environment.iter().copied());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }

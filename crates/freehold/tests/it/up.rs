@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::process::{Freehold, Start, folder};
 use rustix::process::{Signal, getuid};
@@ -66,6 +67,31 @@ fn after_kill_9_the_next_start_has_everything_that_was_acknowledged() {
     let again = Start::in_folder(&data).run();
     let login = r#"{"email":"ada@example.org","password":"tarn-Kelp7-obverse"}"#;
     assert!(curl(&again, "/api/v1/auth/login", login).contains("accessToken"));
+}
+
+#[test]
+fn a_first_start_that_is_cut_short_is_finished_by_the_next_one() {
+    let folder = folder();
+    // Killed at different points: secrets on disk, database made, half migrated, people made.
+    for (number, delay_ms) in [0, 150, 400, 800].into_iter().enumerate() {
+        let data = folder.path().join(format!("data{number}"));
+        let mut cut_short = Start::in_folder(&data).command().spawn().unwrap();
+        let file = data.join("credentials.json");
+        while !file.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+            assert!(cut_short.try_wait().unwrap().is_none(), "it ended by itself");
+        }
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        cut_short.kill().unwrap();
+        cut_short.wait().unwrap();
+        let finished = Start::in_folder(&data).run();
+        let kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept["shown"], true);
+        for person in [&kept["operator"], &kept["demo"]] {
+            assert!(sign_in(&finished, person).contains("accessToken"), "{delay_ms} ms: {person}");
+        }
+    }
 }
 
 #[test]
