@@ -1,7 +1,8 @@
-//! Writes the skeleton of a module from `templates/`.
+//! Writes the skeleton of a module from `templates/`, and names it where the workspace lists it.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
@@ -13,28 +14,44 @@ const LONGEST_NAME: usize = 30;
 /// Schemas that are taken.
 const TAKEN: [&str; 4] = ["core", "information_schema", "kernel", "public"];
 
-/// The list of modules; the new one goes between the two marks.
-const MODULE_LIST: &str = "crates/freehold/src/modules.rs";
-const LIST_BEGINS: &str = "// modules: begin";
-const LIST_ENDS: &str = "// modules: end";
+const RESOURCE: &str = include_str!("../templates/resource.rs.tmpl");
 
 /// Where each template goes; both sides may say `{{…}}`.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("Cargo.toml", include_str!("../templates/Cargo.toml.tmpl")),
     ("README.md", include_str!("../templates/README.md.tmpl")),
     ("sqlx.toml", include_str!("../templates/sqlx.toml.tmpl")),
     ("migrations/0001_{{name}}.sql", include_str!("../templates/migration.sql.tmpl")),
     ("src/lib.rs", include_str!("../templates/lib.rs.tmpl")),
-    ("src/{{plural}}.rs", include_str!("../templates/resource.rs.tmpl")),
-    ("tests/it/main.rs", include_str!("../templates/test.rs.tmpl")),
+    ("src/{{plural}}.rs", RESOURCE),
+    ("tests/it/main.rs", include_str!("../templates/tests_main.rs.tmpl")),
+    ("tests/it/contract.rs", include_str!("../templates/tests_contract.rs.tmpl")),
+    ("tests/it/{{plural}}.rs", include_str!("../templates/tests_resource.rs.tmpl")),
+];
+
+/// Where a new line belongs among those of a file.
+type Place = fn(&[&str], &str) -> Option<usize>;
+
+/// A file that lists modules, the new one's line, and its place.
+const LISTS: [(&str, &str, Place); 3] = [
+    ("Cargo.toml", r#"freehold-{{name}} = { path = "modules/{{name}}" }"#, |lines, _| {
+        end_of(lines, "# --- ours", |line| line.starts_with("# ---"))
+    }),
+    ("crates/freehold/Cargo.toml", "freehold-{{name}}.workspace = true", |lines, new| {
+        let sorts_after = |line: &str| !line.starts_with("freehold-") || line > new;
+        end_of(lines, "[dependencies]", sorts_after)
+    }),
+    ("crates/freehold/src/modules.rs", "freehold_{{name}}::module(),", |lines, _| {
+        end_of(lines, "// modules: begin", |line| line == "// modules: end")
+    }),
 ];
 
 /// The words of a module's first resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Prefixes events: `endpoint.created`.
+    /// Names types, functions and events: `Endpoint`, `endpoint.created`.
     pub singular: String,
-    /// Prefixes permissions, names the table and the route: `endpoints:read`.
+    /// Names the table, the route and permissions: `endpoints:read`.
     pub plural: String,
     /// Prefixes ids: `whk_…`.
     pub prefix: String,
@@ -73,10 +90,12 @@ impl FromStr for Resource {
 pub fn create(root: &Path, name: &str, resource: &Resource) -> Result<Vec<String>> {
     check_name(name)?;
     check_resource(resource)?;
-    let folder = root.join("modules").join(name);
-    if folder.exists() {
-        bail!("modules/{name} exists already");
+    for parent in ["modules", "crates"] {
+        if root.join(parent).join(name).exists() {
+            bail!("{parent}/{name} exists already");
+        }
     }
+    let folder = root.join("modules").join(name);
     let mut said = Vec::new();
     for (place, template) in TEMPLATES {
         let place = fill(place, name, resource);
@@ -88,16 +107,20 @@ pub fn create(root: &Path, name: &str, resource: &Resource) -> Result<Vec<String
             .with_context(|| format!("cannot write {}", file.display()))?;
         said.push(format!("wrote modules/{name}/{place}"));
     }
-    let line = format!("freehold_{name}::module(),");
-    if add_to_list(root, &line)? {
-        said.push(format!("added `{line}` to {MODULE_LIST}"));
-    } else {
-        said.push(format!("{MODULE_LIST} has no marks: add `{line}` by hand"));
+    if !format(&folder) {
+        said.push("rustfmt did not run: type `cargo fmt`".to_owned());
     }
-    said.push(format!(
-        "add `freehold-{name} = {{ path = \"modules/{name}\" }}` to the workspace's dependencies \
-         and `freehold-{name}.workspace = true` to crates/freehold/Cargo.toml"
-    ));
+    for (file, line, place) in LISTS {
+        let line = fill(line, name, resource);
+        said.push(if add_line(&root.join(file), &line, place)? {
+            format!("added `{line}` to {file}")
+        } else {
+            format!("{file} has no place for it: add `{line}` by hand")
+        });
+    }
+    let next = "next: make {{a}} {{thing}} in crates/freehold/tests/it/life.rs and give its id to \
+                contract.rs there; then `make sqlx snapshots check test`";
+    said.push(fill(next, name, resource));
     Ok(said)
 }
 
@@ -111,9 +134,17 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 fn check_resource(resource: &Resource) -> Result<()> {
-    check_word(&resource.singular)?;
-    check_word(&resource.plural)?;
-    let prefix = &resource.prefix;
+    let Resource { singular, plural, prefix } = resource;
+    check_word(singular)?;
+    check_word(plural)?;
+    if syn::parse_str::<syn::Ident>(plural).is_err() {
+        bail!("`{plural}` is a keyword of Rust; say --resource");
+    }
+    let mine = type_name(singular);
+    let code = RESOURCE.lines().filter(|line| !line.trim_start().starts_with("//"));
+    if code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric())).any(|word| word == mine) {
+        bail!("a module's code says `{mine}` already and means another thing; say --resource");
+    }
     if prefix.len() != 3 || !prefix.chars().all(|c| c.is_ascii_lowercase()) {
         bail!("an id's prefix is three lower-case letters, not `{prefix}`; say --resource");
     }
@@ -132,12 +163,21 @@ fn check_word(word: &str) -> Result<()> {
 }
 
 fn fill(template: &str, name: &str, resource: &Resource) -> String {
+    let Resource { singular, plural, prefix } = resource;
+    let article = article(singular);
     template
         .replace("{{name}}", name)
-        .replace("{{singular}}", &resource.singular)
-        .replace("{{plural}}", &resource.plural)
-        .replace("{{prefix}}", &resource.prefix)
-        .replace("{{Type}}", &type_name(&resource.singular))
+        .replace("{{singular}}", singular)
+        .replace("{{plural}}", plural)
+        .replace("{{prefix}}", prefix)
+        .replace("{{Type}}", &type_name(singular))
+        // In events, in paths and permissions, and in sentences.
+        .replace("{{word}}", &singular.replace('_', ""))
+        .replace("{{path}}", &plural.replace('_', "-"))
+        .replace("{{thing}}", &singular.replace('_', " "))
+        .replace("{{things}}", &plural.replace('_', " "))
+        .replace("{{a}}", article)
+        .replace("{{A}}", &type_name(article))
 }
 
 /// `api_key` becomes `ApiKey`.
@@ -151,23 +191,38 @@ fn type_name(word: &str) -> String {
         .collect()
 }
 
-/// Adds the line before the closing mark; false if the file or its marks are missing.
-fn add_to_list(root: &Path, line: &str) -> Result<bool> {
-    let path = root.join(MODULE_LIST);
-    if !path.is_file() {
-        return Ok(false);
+/// `an` endpoint, `a` user: as far as letters tell the sound.
+fn article(word: &str) -> &'static str {
+    let sounds_like_you = ["eu", "uni", "us"].iter().any(|start| word.starts_with(start));
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) && !sounds_like_you { "an" } else { "a" }
+}
+
+/// How lines break depends on how long the words are. False if there is no rustfmt.
+fn format(folder: &Path) -> bool {
+    let files = [folder.join("src/lib.rs"), folder.join("tests/it/main.rs")];
+    let rustfmt = Command::new("rustfmt").args(["--edition", "2024"]).args(files).status();
+    rustfmt.is_ok_and(|status| status.success())
+}
+
+/// Adds the line unless it is there; false if the file or the place in it is missing.
+fn add_line(file: &Path, line: &str, place: Place) -> Result<bool> {
+    let text = if file.is_file() { fs::read_to_string(file)? } else { return Ok(false) };
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.iter().any(|known| known.trim() == line) {
+        return Ok(true);
     }
-    let text = fs::read_to_string(&path)?;
-    let Some(begin) = text.lines().position(|line| line.trim() == LIST_BEGINS) else {
-        return Ok(false);
-    };
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let Some(end) = lines.iter().skip(begin).position(|line| line.trim() == LIST_ENDS) else {
-        return Ok(false);
-    };
-    let end = begin + end;
-    let indent: String = lines[end].chars().take_while(|c| c.is_whitespace()).collect();
-    lines.insert(end, format!("{indent}{line}"));
-    fs::write(&path, lines.join("\n") + "\n")?;
+    let Some(at) = place(&lines, line) else { return Ok(false) };
+    let below = lines.get(at).copied().unwrap_or_default();
+    let (indent, _) = below.split_at(below.len() - below.trim_start().len());
+    let (before, after) = lines.split_at(at);
+    let line = format!("{indent}{line}");
+    fs::write(file, [before, &[line.as_str()], after].concat().join("\n") + "\n")?;
     Ok(true)
+}
+
+/// The first line that ends what begins with `begin`.
+fn end_of(lines: &[&str], begin: &str, ends: impl Fn(&str) -> bool) -> Option<usize> {
+    let first = lines.iter().position(|line| line.trim() == begin)? + 1;
+    let length = lines[first..].iter().position(|line| ends(line.trim()))?;
+    Some(first + length)
 }

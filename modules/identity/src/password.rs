@@ -1,11 +1,13 @@
 //! Passwords: what is good enough, and hashing that cannot starve the process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use freehold_kernel::crypto::random;
 use freehold_kernel::{Error, Result};
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
@@ -16,6 +18,8 @@ const LENGTH_MIN: usize = 12;
 const LENGTH_MAX: usize = 256;
 /// What must remain of a password besides facts about its owner.
 const REST_MIN: usize = 8;
+/// Of a hash, in bytes.
+const HASH_LENGTH: usize = 32;
 /// How long a hash may wait for its turn.
 const QUEUE: Duration = Duration::from_secs(2);
 
@@ -72,6 +76,9 @@ fn rest_after_removing(known: &[&str], password: &str) -> usize {
 /// Hashes and verifies, a few at a time: argon2id, 19 MiB, two passes (OWASP 2024).
 pub(crate) struct Hasher {
     permits: Arc<Semaphore>,
+    /// One scratch area per permit, used again and again: 19 MiB that are allocated and freed on
+    /// whatever thread is at hand would stay with each of those threads.
+    scratch: Scratch,
     /// Verified when there is no such account, so that both answers take the same time.
     decoy: String,
 }
@@ -79,8 +86,10 @@ pub(crate) struct Hasher {
 impl Default for Hasher {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoy = hash(b"nobody has this password").unwrap_or_default();
-        Self { permits: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))), decoy }
+        let mut blocks = Vec::new();
+        let decoy = hash(b"nobody has this password", &mut blocks).unwrap_or_default();
+        let scratch = Scratch::new(Mutex::new(vec![blocks]));
+        Self { permits: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))), scratch, decoy }
     }
 }
 
@@ -91,7 +100,7 @@ impl Hasher {
     /// 503 `identity.hashing_busy` when too many are waiting.
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         let password = normal_bytes(password);
-        self.run(move || hash(&password)).await?.map_err(Error::internal)
+        self.run(move |blocks| hash(&password, blocks)).await?
     }
 
     /// The PHC string of a password that somebody chose, if it is good enough. Judging one takes a
@@ -106,10 +115,10 @@ impl Hasher {
         pointer: &'static str,
     ) -> Result<String> {
         let password = password.to_owned();
-        self.run(move || {
+        self.run(move |blocks| {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             check(&password, &known, pointer)?;
-            hash(&normal_bytes(&password)).map_err(Error::internal)
+            hash(&normal_bytes(&password), blocks)
         })
         .await?
     }
@@ -122,21 +131,24 @@ impl Hasher {
         let password = normal_bytes(password);
         let known = phc.is_some();
         let phc = phc.unwrap_or_else(|| self.decoy.clone());
-        let same = self.run(move || {
-            let parsed = PasswordHash::new(&phc).ok();
-            parsed.is_some_and(|parsed| argon2().verify_password(&password, &parsed).is_ok())
-        });
+        let same = self.run(move |blocks| is_behind(&phc, &password, blocks));
         Ok(same.await? && known)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+    ) -> Result<T> {
         let permit = tokio::time::timeout(QUEUE, self.permits.clone().acquire_owned());
         let permit = permit.await.map_err(|_| {
             Error::unavailable("identity.hashing_busy", "Many people are signing in; try again.", 2)
         })?;
         let permit = permit.map_err(Error::internal)?;
+        let scratch = self.scratch.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let outcome = work();
+            let mut blocks = areas(&scratch).pop().unwrap_or_default();
+            let outcome = work(&mut blocks);
+            areas(&scratch).push(blocks);
             drop(permit);
             outcome
         });
@@ -148,13 +160,56 @@ fn normal_bytes(password: &str) -> Vec<u8> {
     password.nfkc().collect::<String>().into_bytes()
 }
 
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(19_456, 2, 1, None).unwrap_or_default();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+type Scratch = Arc<Mutex<Vec<Vec<Block>>>>;
+
+fn areas(scratch: &Scratch) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
+    scratch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
-    Ok(argon2().hash_password(password)?.to_string())
+fn params() -> Params {
+    Params::new(19_456, 2, 1, Some(HASH_LENGTH)).unwrap_or_default()
+}
+
+/// The PHC string, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.
+fn hash(password: &[u8], blocks: &mut Vec<Block>) -> Result<String> {
+    let (salt, params) = (random::<16>()?, params());
+    let hash = fill(password, &salt, &params, blocks).map_err(Error::internal)?;
+    Ok(format!(
+        "$argon2id$v=19$m={},t={},p={}${}${}",
+        params.m_cost(),
+        params.t_cost(),
+        params.p_cost(),
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(hash)
+    ))
+}
+
+/// Whether a password gives the hash, under the parameters that were used for it.
+fn is_behind(phc: &str, password: &[u8], blocks: &mut Vec<Block>) -> bool {
+    let Ok(parsed) = PasswordHash::new(phc) else { return false };
+    let (Ok(params), Some(salt), Some(expected)) =
+        (Params::try_from(&parsed), &parsed.salt, &parsed.hash)
+    else {
+        return false;
+    };
+    fill(password, salt.as_ref(), &params, blocks).is_ok_and(|hash| {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&hash, expected.as_ref()).is_ok()
+    })
+}
+
+fn fill(
+    password: &[u8],
+    salt: &[u8],
+    params: &Params,
+    blocks: &mut Vec<Block>,
+) -> Result<[u8; HASH_LENGTH], argon2::Error> {
+    if blocks.len() < params.block_count() {
+        blocks.resize(params.block_count(), Block::default());
+    }
+    let mut hash = [0; HASH_LENGTH];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into_with_memory(password, salt, &mut hash, &mut *blocks)?;
+    Ok(hash)
 }
 
 #[cfg(test)]

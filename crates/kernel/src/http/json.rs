@@ -148,6 +148,7 @@ fn invalid(report: &garde::Report) -> Error {
 
 /// Validation names the Rust field; the caller knows it in camel case.
 fn camel_case(snake: &str) -> String {
+    let snake = snake.trim_start_matches("r#");
     let mut camel = String::with_capacity(snake.len());
     let mut raise = false;
     for letter in snake.chars() {
