@@ -5,10 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::actor::{Permissions, SystemRole};
 use crate::changes::{self, Changes};
+use crate::clocks::{self, Clocks};
 use crate::config::Config;
 use crate::crypto::Keyring;
 use crate::cx::Origin;
@@ -17,8 +20,9 @@ use crate::error::Result;
 use crate::event::EventRecord;
 use crate::http::{Described, Operation, Route, document};
 use crate::limits::RateLimiter;
-use crate::module::{EventType, Module, Permission, StartHook};
+use crate::module::{ChangeListener, EventType, Module, Permission, StartHook};
 use crate::ports::Authenticate;
+use crate::stream::{self, InFlight, JobKind, Schedule, Subscriber, Wakers};
 use crate::subject_keys::SubjectKeys;
 use crate::tx::{AccountTx, SystemTx};
 use crate::{Named, directory};
@@ -34,6 +38,9 @@ pub struct App {
     limiter: RateLimiter,
     subject_keys: SubjectKeys,
     changes: Changes,
+    clocks: Clocks,
+    wakers: Wakers,
+    in_flight: InFlight,
     parts: Parts,
     openapi: OnceLock<(String, Value)>,
     stopping: AtomicBool,
@@ -50,6 +57,10 @@ struct Parts {
     events: Vec<EventType>,
     states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     authenticator: Option<Arc<dyn Authenticate>>,
+    subscribers: Vec<Subscriber>,
+    jobs: HashMap<&'static str, JobKind>,
+    schedules: Vec<Schedule>,
+    listeners: Mutex<Vec<ChangeListener>>,
 }
 
 /// Why an application cannot start.
@@ -111,6 +122,9 @@ impl App {
             limiter: RateLimiter::default(),
             subject_keys: SubjectKeys::default(),
             changes: Changes::default(),
+            clocks: Clocks::default(),
+            wakers: Wakers::new(parts.subscribers.iter().map(|subscriber| subscriber.name)),
+            in_flight: InFlight::default(),
             parts,
             openapi: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -119,6 +133,7 @@ impl App {
         let document = app.parts.describe(&app.config.public_url)?;
         let _ = app.openapi.set((document.to_string(), document));
         app.make_event_partitions().await?;
+        clocks::load(&app).await?;
         for hook in hooks {
             hook(app.clone()).await?;
         }
@@ -213,11 +228,7 @@ impl App {
     /// When the database fails.
     pub async fn make_event_partitions(self: &Arc<Self>) -> Result<()> {
         let mut tx = SystemTx::begin(self.origin()).await?;
-        let from = tx.real_now().date();
-        let made = sqlx::query_scalar!("select core.make_event_partitions($1, 3)", from)
-            .fetch_one(tx.db())
-            .await?;
-        tracing::debug!(made, "months of core.events");
+        make_partitions(&mut tx).await?;
         tx.commit().await
     }
 
@@ -259,6 +270,34 @@ impl App {
         &self.subject_keys
     }
 
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    pub(crate) fn wakers(&self) -> &Wakers {
+        &self.wakers
+    }
+
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    pub(crate) fn subscribers(&self) -> &[Subscriber] {
+        &self.parts.subscribers
+    }
+
+    pub(crate) fn schedules(&self) -> &[Schedule] {
+        &self.parts.schedules
+    }
+
+    pub(crate) fn job_kind(&self, name: &str) -> Option<&JobKind> {
+        self.parts.jobs.get(name)
+    }
+
+    pub(crate) fn job_kinds(&self) -> impl Iterator<Item = &JobKind> {
+        self.parts.jobs.values()
+    }
+
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }
@@ -291,14 +330,23 @@ impl App {
         if let Some(authenticator) = self.parts.authenticator.clone() {
             self.changes.listen(move |change| authenticator.forget(change));
         }
+        let listeners = &self.parts.listeners;
+        for listener in
+            std::mem::take(&mut *listeners.lock().unwrap_or_else(PoisonError::into_inner))
+        {
+            self.changes.listen(listener);
+        }
         let app = Arc::downgrade(self);
         self.changes.listen(move |change| {
-            if let Some(app) = app.upgrade() {
-                app.subject_keys.forget(change);
+            let Some(app) = app.upgrade() else { return };
+            app.subject_keys.forget(change);
+            if !clocks::concerns(change) {
+                return;
             }
+            tokio::spawn(clocks::reload(app));
         });
         self.run(changes::follow(self.clone()));
-        self.run(keep_partitions(self.clone()));
+        stream::run(self);
     }
 }
 
@@ -319,14 +367,31 @@ impl Parts {
     }
 }
 
-/// Partitions are made three months ahead, so a day's failure is nothing to anybody.
-async fn keep_partitions(app: Arc<App>) {
-    loop {
-        tokio::time::sleep(std::time::Duration::from_secs(24 * 60 * 60)).await;
-        if let Err(error) = app.make_event_partitions().await {
-            tracing::warn!(%error, "next month's partition could not be made; trying tomorrow");
-        }
-    }
+/// The kernel's own schedules.
+fn own_schedules() -> [Schedule; 3] {
+    let day = Duration::from_secs(24 * 60 * 60);
+    [
+        Schedule { name: "core.partitions", every: day, tick: |tx| Box::pin(make_partitions(tx)) },
+        Schedule {
+            name: "core.forget_changes",
+            every: Duration::from_secs(600),
+            tick: |tx| Box::pin(changes::forget_old(tx)),
+        },
+        Schedule {
+            name: "core.forget_idempotency_keys",
+            every: Duration::from_secs(3600),
+            tick: |tx| Box::pin(crate::http::forget_idempotency_keys(tx)),
+        },
+    ]
+}
+
+/// Three months ahead, so that a day's failure is nothing to anybody.
+async fn make_partitions(tx: &mut SystemTx) -> Result<()> {
+    let from = tx.real_now().date();
+    sqlx::query_scalar!("select core.make_event_partitions($1, 3)", from)
+        .fetch_one(tx.db())
+        .await?;
+    Ok(())
 }
 
 /// Merges what modules registered and refuses what does not fit together.
@@ -336,12 +401,17 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
         return Err(StartError::Assembly(faults));
     }
     let (mut parts, mut hooks) = (Parts::default(), Vec::new());
+    let mut listeners = Vec::new();
     for module in modules {
         parts.modules.push(module.name);
         parts.permissions.extend(module.permissions);
         parts.events.extend(module.events);
         parts.states.extend(module.states);
         parts.authenticator = parts.authenticator.or(module.authenticator);
+        parts.subscribers.extend(module.subscribers);
+        parts.jobs.extend(module.jobs.into_iter().map(|kind| (kind.name, kind)));
+        parts.schedules.extend(module.schedules);
+        listeners.extend(module.listeners);
         hooks.extend(module.on_start);
         for route in module.routes {
             if Operation::of(&route).in_transaction() {
@@ -350,6 +420,8 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
             parts.routes.push(Arc::new(route));
         }
     }
+    parts.listeners = Mutex::new(listeners);
+    parts.schedules.extend(own_schedules());
     parts.permissions.sort_by_key(|permission| permission.name);
     parts.events.sort_by_key(|event| event.name);
     parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));

@@ -31,6 +31,11 @@ pub(crate) fn check(modules: &[Module]) -> Vec<String> {
             .flat_map(|m| &m.routes)
             .map(|route| format!("{} {}", route.method, route.path)),
     ));
+    let subscribers = modules.iter().flat_map(|m| &m.subscribers);
+    faults.extend(twice("subscriber", subscribers.map(|subscriber| subscriber.name)));
+    faults.extend(twice("job", modules.iter().flat_map(|m| &m.jobs).map(|job| job.name)));
+    let schedules = modules.iter().flat_map(|m| &m.schedules);
+    faults.extend(twice("schedule", schedules.map(|schedule| schedule.name)));
     for module in modules {
         faults.extend(words(module));
         faults.extend(routes(module, modules));

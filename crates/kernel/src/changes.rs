@@ -33,18 +33,13 @@ impl Change {
     }
 }
 
-const POLL_EVERY: Duration = Duration::from_secs(1);
-const CHANNEL: &str = "freehold_changes";
-
 /// The feed of changes on this node.
 #[derive(Default)]
 pub(crate) struct Changes {
     /// Ids of the last minute, so that no change is acted on twice.
     seen: Mutex<HashSet<Uuid>>,
-    /// Set when this node committed a change that others should look at.
-    to_tell: Notify,
-    /// Set when another node says that it did.
-    hinted: Notify,
+    /// Set when something recent is there to be read.
+    to_look: Notify,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -55,13 +50,17 @@ impl Changes {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
-    /// Acts on what this node just committed, and wakes the task that tells the others.
+    /// Acts on what this node just committed.
     pub(crate) fn committed(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
         }
         self.act(changes);
-        self.to_tell.notify_one();
+    }
+
+    /// There is something recent to read.
+    pub(crate) fn look(&self) {
+        self.to_look.notify_one();
     }
 
     fn act(&self, changes: Vec<Change>) {
@@ -96,46 +95,13 @@ pub(crate) async fn write(db: &mut Db, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-/// Follows the feed until the process stops. Failures are logged and the next look tries again.
+/// Follows the feed until the process stops: looks whenever the pulse finds something recent.
 pub(crate) async fn follow(app: Arc<App>) {
-    tokio::spawn(listen(app.clone()));
-    let mut rounds = 0_u32;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(POLL_EVERY) => {}
-            () = app.changes().to_tell.notified() => {
-                if let Err(error) = app.database().notify(CHANNEL).await {
-                    tracing::debug!(%error, "other nodes were not woken; they look within a second");
-                }
-                continue;
-            }
-            () = app.changes().hinted.notified() => {}
-        }
+        app.changes().to_look.notified().await;
         if let Err(error) = look(&app).await {
             tracing::warn!(%error, "the change feed could not be read");
         }
-        rounds = rounds.wrapping_add(1);
-        if rounds.is_multiple_of(60)
-            && let Err(error) = forget_old(&app).await
-        {
-            tracing::warn!(%error, "old changes could not be removed");
-        }
-    }
-}
-
-/// Hears other nodes' hints. The listener reconnects by itself; until then the poll serves. Its
-/// connection belongs to the pool, so it must let go of it when the pool closes.
-async fn listen(app: Arc<App>) {
-    while !app.is_stopping() {
-        match app.database().listen(CHANNEL).await {
-            Ok(mut listener) => {
-                while listener.recv().await.is_ok() {
-                    app.changes().hinted.notify_one();
-                }
-            }
-            Err(error) => tracing::debug!(%error, "cannot listen for changes yet"),
-        }
-        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
@@ -168,10 +134,10 @@ fn made_ms(id: Uuid) -> i64 {
     })
 }
 
-async fn forget_old(app: &Arc<App>) -> Result<()> {
-    let mut tx = SystemTx::begin(app.origin()).await?;
+/// Removes what every node has seen long ago. A schedule's tick.
+pub(crate) async fn forget_old(tx: &mut SystemTx) -> Result<()> {
     sqlx::query!("delete from core.changes where at < clock_timestamp() - interval '10 minutes'")
         .execute(tx.db())
         .await?;
-    tx.commit().await
+    Ok(())
 }

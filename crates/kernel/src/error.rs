@@ -288,6 +288,11 @@ impl From<sqlx::Error> for Error {
                     "A request with this Idempotency-Key is still being answered.",
                 )
                 .retry_after(1),
+                Some("FH410") => Self::conflict(
+                    "core.job_lost",
+                    "Somebody else has taken this job over; nothing of this run was kept.",
+                )
+                .because(error),
                 // Serialization failure, deadlock, statement timeout: right the next time.
                 Some("40001" | "40P01" | "57014" | "55P03") => {
                     Self::unavailable("core.busy", "Too much is going on at once; try again.", 1)

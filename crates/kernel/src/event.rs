@@ -1,9 +1,12 @@
 //! Events: what happened, for the audit log and for everything downstream.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::app::App;
 use crate::database::Db;
 use crate::directory::TenantId;
 use crate::error::Result;
@@ -36,12 +39,31 @@ impl Named for EventRecord {
 /// The id of an event.
 pub type EventId = Id<EventRecord>;
 
+/// Whose an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Ours.
+    Freehold,
+    /// The customer's own.
+    Custom,
+}
+
+impl Source {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Freehold => "freehold",
+            Self::Custom => "custom",
+        }
+    }
+}
+
 /// A row of `core.events` before its digest, which the database computes from the row as stored.
 pub(crate) struct EventRow {
     tenant: TenantId,
     id: EventId,
     at: Timestamp,
-    kind: &'static str,
+    source: Source,
+    kind: Cow<'static, str>,
     actor: String,
     subject: String,
     request_id: String,
@@ -78,7 +100,7 @@ pub(crate) async fn buffer<E: Event>(
     tenant: TenantId,
     event: &E,
     details: Details,
-) -> Result<()> {
+) -> Result<EventId> {
     let origin = work.origin().clone();
     let mut data = serde_json::to_value(event)?;
     let mut personal = take_personal(&mut data, E::PERSONAL);
@@ -105,7 +127,8 @@ pub(crate) async fn buffer<E: Event>(
         tenant,
         id,
         at: origin.app.config().clock.now(),
-        kind: E::TYPE,
+        source: Source::Freehold,
+        kind: Cow::Borrowed(E::TYPE),
         actor,
         subject,
         request_id: origin.request_id.clone(),
@@ -113,7 +136,33 @@ pub(crate) async fn buffer<E: Event>(
         personal: sealed,
     };
     work.push(row, new_key);
-    Ok(())
+    Ok(id)
+}
+
+/// Adds an event of the customer's own, which carries nothing of the request that brought it.
+pub(crate) fn buffer_custom(
+    work: &mut Work,
+    tenant: TenantId,
+    kind: String,
+    data: Value,
+) -> EventId {
+    let origin = work.origin().clone();
+    let id = EventId::new();
+    let actor = origin.actor.get().map(|actor| actor.principal.to_string());
+    let row = EventRow {
+        tenant,
+        id,
+        at: origin.app.config().clock.now(),
+        source: Source::Custom,
+        kind: Cow::Owned(kind),
+        actor: actor.unwrap_or_else(|| "system".to_owned()),
+        subject: id.to_string(),
+        request_id: origin.request_id.clone(),
+        data,
+        personal: None,
+    };
+    work.push(row, None);
+    id
 }
 
 fn take_personal(data: &mut Value, names: &[&str]) -> Map<String, Value> {
@@ -139,61 +188,80 @@ async fn seal(
     Ok((Some(key.seal(&place(tenant, id), &plain)?), new_key))
 }
 
-/// Writes buffered events, their digests computed from the row as stored.
-pub(crate) async fn write(db: &mut Db, rows: &[EventRow]) -> Result<()> {
+/// Writes buffered events, their digests computed from the row as stored, and in the same statement
+/// a row of the outbox for each subscriber that wants them. Answers who is to be woken.
+pub(crate) async fn write(db: &mut Db, rows: &[EventRow], app: &App) -> Result<Vec<&'static str>> {
+    let mut outbox = Outbox::default();
+    rows.iter().for_each(|row| outbox.push(row, app));
     match rows {
-        [] => Ok(()),
-        [row] => write_one(db, row).await,
-        rows => write_many(db, rows).await,
+        [] => return Ok(Vec::new()),
+        [row] => write_one(db, row, &outbox).await?,
+        rows => write_many(db, rows, &outbox).await?,
     }
+    outbox.subscribers.sort_unstable();
+    outbox.subscribers.dedup();
+    Ok(outbox.subscribers)
 }
 
-/// Most requests record one event; nine arrays of one element cost PostgreSQL as much again as the
+/// Most requests record one event; ten arrays of one element cost PostgreSQL as much again as the
 /// row itself.
-async fn write_one(db: &mut Db, row: &EventRow) -> Result<()> {
+async fn write_one(db: &mut Db, row: &EventRow, outbox: &Outbox) -> Result<()> {
     sqlx::query!(
-        "insert into core.events
-           (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
-         values ($1, $2, $3, 'freehold', $4, $5, $6, $7, $8, $9,
-           core.event_digest($1, $2, $3, 'freehold', $4, $5, null, $6, $7, $8, $9))",
+        "with recorded as (
+           insert into core.events
+             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+             core.event_digest($1, $2, $3, $4, $5, $6, null, $7, $8, $9, $10))
+         )
+         insert into core.outbox (subscriber, event_id, tenant_id, event_at)
+         select subscriber, $2, $1, $3 from unnest($11::text[]) as s (subscriber)",
         *row.tenant,
         *row.id,
         row.at as _,
-        row.kind,
+        row.source.as_str(),
+        &*row.kind,
         row.actor,
         row.subject,
         row.request_id,
         row.data,
         row.personal.as_deref(),
+        &outbox.subscribers as _,
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-async fn write_many(db: &mut Db, rows: &[EventRow]) -> Result<()> {
+async fn write_many(db: &mut Db, rows: &[EventRow], outbox: &Outbox) -> Result<()> {
     let mut columns = Columns::default();
-    for row in rows {
-        columns.push(row);
-    }
+    rows.iter().for_each(|row| columns.push(row));
     sqlx::query!(
-        "insert into core.events
-           (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
-         select tenant_id, id, at, 'freehold', type, actor, subject, request_id, data, personal,
-           core.event_digest(tenant_id, id, at, 'freehold', type, actor, null, subject,
-             request_id, data, personal)
-         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
-             $7::text[], $8::jsonb[], $9::bytea[])
-           as e (tenant_id, id, at, type, actor, subject, request_id, data, personal)",
+        "with recorded as (
+           insert into core.events
+             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
+           select tenant_id, id, at, source, type, actor, subject, request_id, data, personal,
+             core.event_digest(tenant_id, id, at, source, type, actor, null, subject,
+               request_id, data, personal)
+           from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
+               $7::text[], $8::jsonb[], $9::bytea[], $10::text[])
+             as e (tenant_id, id, at, type, actor, subject, request_id, data, personal, source)
+         )
+         insert into core.outbox (subscriber, event_id, tenant_id, event_at)
+         select * from unnest($11::text[], $12::uuid[], $13::uuid[], $14::timestamptz[])",
         &columns.tenants,
         &columns.ids,
         columns.ats as _,
-        &columns.kinds as _,
+        &columns.kinds,
         &columns.actors,
         &columns.subjects,
         &columns.request_ids,
         &columns.data,
         columns.personal as _,
+        &columns.sources as _,
+        &outbox.subscribers as _,
+        &outbox.events,
+        &outbox.tenants,
+        &outbox.ats as _,
     )
     .execute(db)
     .await?;
@@ -206,7 +274,8 @@ struct Columns {
     tenants: Vec<uuid::Uuid>,
     ids: Vec<uuid::Uuid>,
     ats: Vec<Timestamp>,
-    kinds: Vec<&'static str>,
+    kinds: Vec<String>,
+    sources: Vec<&'static str>,
     actors: Vec<String>,
     subjects: Vec<String>,
     request_ids: Vec<String>,
@@ -219,11 +288,36 @@ impl Columns {
         self.tenants.push(*row.tenant);
         self.ids.push(*row.id);
         self.ats.push(row.at);
-        self.kinds.push(row.kind);
+        self.kinds.push(row.kind.to_string());
+        self.sources.push(row.source.as_str());
         self.actors.push(row.actor.clone());
         self.subjects.push(row.subject.clone());
         self.request_ids.push(row.request_id.clone());
         self.data.push(row.data.clone());
         self.personal.push(row.personal.clone());
+    }
+}
+
+/// Who is to get which event.
+#[derive(Default)]
+struct Outbox {
+    subscribers: Vec<&'static str>,
+    events: Vec<uuid::Uuid>,
+    tenants: Vec<uuid::Uuid>,
+    ats: Vec<Timestamp>,
+}
+
+impl Outbox {
+    fn push(&mut self, row: &EventRow, app: &App) {
+        let wanted = app
+            .subscribers()
+            .iter()
+            .filter(|s| s.interest.includes(row.source.as_str(), &row.kind));
+        for subscriber in wanted {
+            self.subscribers.push(subscriber.name);
+            self.events.push(*row.id);
+            self.tenants.push(*row.tenant);
+            self.ats.push(row.at);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod app;
 mod assembly;
 mod changes;
 mod claims;
+mod clocks;
 mod config;
 pub mod crypto;
 mod cx;
@@ -18,6 +19,7 @@ mod limits;
 mod module;
 pub mod ports;
 pub mod rules;
+mod stream;
 mod subject_keys;
 pub mod telemetry;
 mod time;
@@ -27,6 +29,7 @@ pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
 pub use app::{App, StartError, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;
+pub use clocks::TenantClock;
 pub use config::{Config, Limits, Pooler};
 pub use cx::Cx;
 pub use database::{Db, Finding, MigrateError, Migration, fingerprint, migrate};
@@ -35,13 +38,14 @@ pub use error::{Error, FieldError, Kind, OnConstraint, Result};
 pub use event::{Event, EventId, EventRecord};
 pub use freehold_kernel_derive::{Event, endpoint};
 pub use http::{
-    Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment, Handler, IfMatch,
-    Input, Json, List, NoContent, NoFilter, Operation, Output, PUBLIC, Page, Patch, Path, Route,
-    Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
+    Accepted, Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment,
+    Handler, IfMatch, Input, Json, List, NoContent, NoFilter, Operation, Output, PUBLIC, Page,
+    Patch, Path, Route, Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
 };
 pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
 pub use module::{EventType, Module, Permission, Resource};
+pub use stream::{Interest, Job, JobCx, Lane, ScheduleFn, StoredEvent, SubscriberFn};
 pub use subject_keys::SealedPart;
 pub use time::{Clock, Timestamp};
 pub use tx::{AccountTx, PlatformTx, SystemTx, Tx};

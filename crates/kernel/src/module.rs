@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -10,10 +11,12 @@ use sqlx::migrate::Migrator;
 use crate::Named;
 use crate::actor::SystemRole;
 use crate::app::App;
+use crate::changes::Change;
 use crate::error::Result;
 use crate::event::Event;
-use crate::http::{Route, Routes};
+use crate::http::{Route, Routes, example};
 use crate::ports::Authenticate;
+use crate::stream::{Interest, Job, JobKind, Schedule, ScheduleFn, Subscriber, SubscriberFn};
 
 /// A capability: its tables, routes, permissions, events.
 pub struct Module {
@@ -27,7 +30,14 @@ pub struct Module {
     pub(crate) states: Vec<(TypeId, Box<dyn Any + Send + Sync>)>,
     pub(crate) authenticator: Option<Arc<dyn Authenticate>>,
     pub(crate) on_start: Vec<StartHook>,
+    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) jobs: Vec<JobKind>,
+    pub(crate) schedules: Vec<Schedule>,
+    pub(crate) listeners: Vec<ChangeListener>,
 }
+
+/// Acts on a change that this node or another committed.
+pub(crate) type ChangeListener = Box<dyn Fn(&Change) + Send + Sync>;
 
 pub(crate) type StartHook = Box<dyn FnOnce(Arc<App>) -> BoxFuture<'static, Result<()>> + Send>;
 
@@ -60,12 +70,45 @@ pub struct EventType {
     pub name: &'static str,
     /// What happened, in words.
     pub description: &'static str,
-    /// JSON Schema of `data`, personal fields included and marked.
+    /// JSON Schema of the event, personal fields included.
     pub schema: Value,
+    /// An example of the event.
+    pub sample: Value,
     /// Fields that are sealed and reach no webhook.
     pub personal: &'static [&'static str],
     /// The module that publishes it.
     pub module: &'static str,
+}
+
+impl EventType {
+    /// The schema of what leaves the installation: without what is personal.
+    #[must_use]
+    pub fn public_schema(&self) -> Value {
+        let mut schema = self.schema.clone();
+        self.without_personal(schema.get_mut("properties"));
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| !self.personal.iter().any(|personal| name == personal));
+        }
+        schema
+    }
+
+    /// The example without what is personal.
+    #[must_use]
+    pub fn public_sample(&self) -> Value {
+        let mut sample = self.sample.clone();
+        self.without_personal(Some(&mut sample));
+        sample
+    }
+
+    fn without_personal(&self, fields: Option<&mut Value>) {
+        if let Some(fields) = fields.and_then(Value::as_object_mut) {
+            fields.retain(|name, _| !self.personal.contains(&name.as_str()));
+        }
+    }
+}
+
+fn to_json(schema: &impl serde::Serialize) -> Value {
+    serde_json::to_value(schema).unwrap_or_default()
 }
 
 impl Module {
@@ -83,6 +126,10 @@ impl Module {
             states: Vec::new(),
             authenticator: None,
             on_start: Vec::new(),
+            subscribers: Vec::new(),
+            jobs: Vec::new(),
+            schedules: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 
@@ -129,10 +176,15 @@ impl Module {
     /// The module emits events of this type.
     #[must_use]
     pub fn publishes<E: Event>(mut self) -> Self {
+        let mut nested = Vec::new();
+        E::schemas(&mut nested);
+        let nested = nested.into_iter().map(|(name, schema)| (name, to_json(&schema))).collect();
+        let schema = example::inlined(&to_json(&E::schema()), &nested);
         self.events.push(EventType {
             name: E::TYPE,
             description: E::DESCRIPTION,
-            schema: serde_json::to_value(E::schema()).unwrap_or_default(),
+            sample: example::of(&schema, &nested),
+            schema,
             personal: E::PERSONAL,
             module: self.name,
         });
@@ -157,6 +209,34 @@ impl Module {
     /// need no session.
     pub fn take_authenticator(&mut self) -> Option<Arc<dyn Authenticate>> {
         self.authenticator.take()
+    }
+
+    /// Gets events in batches, each in a transaction of its own, at least once.
+    #[must_use]
+    pub fn on_events(mut self, interest: Interest, handle: SubscriberFn) -> Self {
+        self.subscribers.push(Subscriber { name: self.name, interest, handle });
+        self
+    }
+
+    /// Works on jobs of this kind.
+    #[must_use]
+    pub fn job<J: Job>(mut self) -> Self {
+        self.jobs.push(JobKind::of::<J>());
+        self
+    }
+
+    /// Runs again and again, on one node at a time.
+    #[must_use]
+    pub fn schedule(mut self, name: &'static str, every: Duration, tick: ScheduleFn) -> Self {
+        self.schedules.push(Schedule { name, every, tick });
+        self
+    }
+
+    /// Acts on changes, on every node, within a second of their commit.
+    #[must_use]
+    pub fn on_change(mut self, listener: impl Fn(&Change) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Box::new(listener));
+        self
     }
 
     /// Runs before the first request, on every node, once the database has been verified.

@@ -43,6 +43,29 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// Seals a secret of this tenant under the tenant's own key. `place` (table, column, row) must
+    /// be given again to open it.
+    ///
+    /// # Errors
+    /// When the key cannot be had.
+    pub async fn seal(&mut self, place: &[&[u8]], plain: &[u8]) -> Result<Vec<u8>> {
+        let tenant = self.tenant();
+        let (key, _) = subject_key(self.work_mut(), tenant, tenant.to_string()).await?;
+        Ok(key.seal(&crypto::sha256(place), plain)?)
+    }
+
+    /// Opens what [`Tx::seal`] sealed for the same place.
+    ///
+    /// # Errors
+    /// When it was sealed elsewhere, altered, or its key is gone.
+    pub async fn open(&mut self, place: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>> {
+        let tenant = self.tenant();
+        let (key, _) = subject_key(self.work_mut(), tenant, tenant.to_string()).await?;
+        Ok(key.open(&crypto::sha256(place), sealed)?)
+    }
+}
+
 impl AccountTx {
     /// The same for events of any tenant.
     ///

@@ -67,6 +67,12 @@ impl Timestamp {
         Self::from_unix_ms(seconds.checked_mul(1000)?)
     }
 
+    /// How long after `earlier` this is; nothing when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        (self.0 - earlier.0).to_std().unwrap_or_default()
+    }
+
     /// The day in UTC.
     #[must_use]
     pub fn date(self) -> chrono::NaiveDate {

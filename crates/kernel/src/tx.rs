@@ -4,14 +4,17 @@
 //! are buffered and go out as one statement before COMMIT, so emitting adds no round trip of its
 //! own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::changes::Change;
 use crate::cx::Origin;
 use crate::database::{Access, Db};
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
-use crate::event::{self, Details, Event, EventRow};
+use crate::event::{self, Details, Event, EventId, EventRow};
+use crate::stream::{Job, NewJob, job};
 use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
 
@@ -63,6 +66,9 @@ pub(crate) struct Work {
     events: Vec<EventRow>,
     new_keys: Vec<NewKey>,
     changes: Vec<Change>,
+    jobs: Vec<NewJob>,
+    /// Set once this is committed: the job that runs here is settled.
+    settles: Option<Arc<AtomicBool>>,
 }
 
 impl Tx {
@@ -99,7 +105,8 @@ impl Tx {
     /// Business time: trials, renewals, retries, anything a customer would call a date.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.real_now()
+        let real = self.real_now();
+        self.clock().map_or(real, |clock| clock.at(real))
     }
 
     /// Real time: tokens, sessions, leases.
@@ -124,11 +131,12 @@ impl Tx {
         })
     }
 
-    /// Records that something happened: audit record and event, in this transaction.
+    /// Records that something happened: audit record and event, in this transaction. Answers the
+    /// event's id.
     ///
     /// # Errors
     /// When the event cannot be written as JSON or its personal part cannot be sealed.
-    pub async fn emit<E: Event>(&mut self, event: E) -> Result<()> {
+    pub async fn emit<E: Event>(&mut self, event: E) -> Result<EventId> {
         let tenant = self.tenant;
         event::buffer(self.work_mut(), tenant, &event, Details::default()).await
     }
@@ -143,10 +151,37 @@ impl Tx {
         event: E,
         before: &R,
         after: &R,
-    ) -> Result<()> {
+    ) -> Result<EventId> {
         let details = Details::between(before, after)?;
         let tenant = self.tenant;
         event::buffer(self.work_mut(), tenant, &event, details).await
+    }
+
+    /// Records an event of the customer's own: to those who subscribe to such events, and not to
+    /// the audit log. Answers its id.
+    pub fn emit_custom(&mut self, kind: String, data: serde_json::Value) -> EventId {
+        let tenant = self.tenant;
+        event::buffer_custom(self.work_mut(), tenant, kind, data)
+    }
+
+    /// Asks for work to be done once this is committed.
+    ///
+    /// # Errors
+    /// When the arguments cannot be written as JSON.
+    pub fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
+        let job = NewJob::of(self.tenant, job, Duration::ZERO, None)?;
+        self.work_mut().jobs.push(job);
+        Ok(())
+    }
+
+    /// Asks for work to be done after a while of business time.
+    ///
+    /// # Errors
+    /// When the arguments cannot be written as JSON.
+    pub fn enqueue_after<J: Job>(&mut self, job: &J, after: Duration) -> Result<()> {
+        let job = NewJob::of(self.tenant, job, after, self.virtual_time(after))?;
+        self.work_mut().jobs.push(job);
+        Ok(())
     }
 
     /// Tells every node, once this is committed, that what it remembers about `subject` is stale.
@@ -169,7 +204,7 @@ impl Tx {
         self.work.as_deref().unwrap_or_else(|| unreachable!("a Tx is only empty once consumed"))
     }
 
-    fn work_mut(&mut self) -> &mut Work {
+    pub(crate) fn work_mut(&mut self) -> &mut Work {
         self.work.as_deref_mut().unwrap_or_else(|| unreachable!("a Tx is only empty once consumed"))
     }
 }
@@ -205,7 +240,16 @@ impl Slot {
 
 impl Work {
     fn new(db: Db, origin: Arc<Origin>, wide: bool) -> Self {
-        Self { db, wide, origin, events: Vec::new(), new_keys: Vec::new(), changes: Vec::new() }
+        Self {
+            db,
+            wide,
+            origin,
+            events: Vec::new(),
+            new_keys: Vec::new(),
+            changes: Vec::new(),
+            jobs: Vec::new(),
+            settles: None,
+        }
     }
 
     pub(crate) fn db(&mut self) -> &mut Db {
@@ -218,6 +262,10 @@ impl Work {
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin
+    }
+
+    pub(crate) fn settles(&mut self, job: Arc<AtomicBool>) {
+        self.settles = Some(job);
     }
 
     pub(crate) fn push(&mut self, event: EventRow, new_key: Option<NewKey>) {
@@ -234,12 +282,24 @@ impl Work {
         if self.db.is_read_only() {
             return Ok(());
         }
-        event::write(&mut self.db, &self.events).await?;
+        let woken = event::write(&mut self.db, &self.events, &self.origin.app).await?;
+        job::write(&mut self.db, &self.jobs).await?;
         crate::changes::write(&mut self.db, &self.changes).await?;
-        let Self { db, origin, new_keys, changes, .. } = *self;
+        let Self { db, origin, new_keys, changes, jobs, settles, .. } = *self;
         db.commit().await?;
-        origin.app.subject_keys().remember(new_keys);
-        origin.app.changes().committed(changes);
+        if let Some(settled) = settles {
+            settled.store(true, Ordering::Release);
+        }
+        let app = &origin.app;
+        app.subject_keys().remember(new_keys);
+        if woken.is_empty() && jobs.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        // Hand over in memory on this node; others are told to look.
+        app.changes().committed(changes);
+        woken.iter().for_each(|subscriber| app.wakers().outbox(subscriber).notify_one());
+        jobs.iter().for_each(|job| app.wakers().lane(job.lane).notify_one());
+        app.wakers().tell();
         Ok(())
     }
 }
@@ -268,7 +328,7 @@ macro_rules! wide_transaction {
             ///
             /// # Errors
             /// When the event cannot be written as JSON or its personal part cannot be sealed.
-            pub async fn emit<E: Event>(&mut self, tenant: TenantId, event: E) -> Result<()> {
+            pub async fn emit<E: Event>(&mut self, tenant: TenantId, event: E) -> Result<EventId> {
                 event::buffer(&mut self.0, tenant, &event, Details::default()).await
             }
 
@@ -282,7 +342,7 @@ macro_rules! wide_transaction {
                 event: E,
                 before: &R,
                 after: &R,
-            ) -> Result<()> {
+            ) -> Result<EventId> {
                 let details = Details::between(before, after)?;
                 event::buffer(&mut self.0, tenant, &event, details).await
             }
@@ -291,6 +351,16 @@ macro_rules! wide_transaction {
             /// is stale.
             pub fn announce(&mut self, change: Change) {
                 self.0.changes.push(change);
+            }
+
+            /// Asks for work to be done in `tenant` once this is committed.
+            ///
+            /// # Errors
+            /// When the arguments cannot be written as JSON.
+            pub fn enqueue<J: Job>(&mut self, tenant: TenantId, job: &J) -> Result<()> {
+                let job = NewJob::of(tenant, job, Duration::ZERO, None)?;
+                self.0.jobs.push(job);
+                Ok(())
             }
 
             /// Commits; without it nothing is kept.

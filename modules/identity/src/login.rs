@@ -131,5 +131,6 @@ async fn record_failure(
     };
     let subject =
         candidate.map_or_else(|| "unknown".to_owned(), |candidate| candidate.id.to_string());
-    tx.emit(home, AuthFailed { subject, method: "password", email }).await
+    tx.emit(home, AuthFailed { subject, method: "password", email }).await?;
+    Ok(())
 }

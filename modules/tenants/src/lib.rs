@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod audit;
+mod clock;
 mod tenant;
 
 use freehold_kernel::Module;
@@ -23,6 +24,8 @@ pub fn module() -> Module {
         .publishes::<TenantCreated>()
         .publishes::<tenant::TenantUpdated>()
         .publishes::<audit::AuditRead>()
+        .publishes::<clock::ClockMoved>()
         .routes(tenant::routes())
+        .routes(clock::routes())
         .routes(audit::routes())
 }

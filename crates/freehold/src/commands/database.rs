@@ -81,10 +81,14 @@ impl Database {
     pub(super) async fn make(&self) -> anyhow::Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
         let mut connection = maintenance(server).await?;
-        connection
-            .execute("create database freehold")
-            .await
-            .map_err(|error| anyhow!("PostgreSQL cannot make the database `freehold`: {error}"))?;
+        match connection.execute("create database freehold").await {
+            // A first start that was killed may still be at it: the server outlives its client.
+            Err(sqlx::Error::Database(refusal))
+                if matches!(refusal.code().as_deref(), Some("42P04" | "23505")) => {}
+            made => {
+                made.map_err(|error| anyhow!("PostgreSQL cannot make a database: {error}"))?;
+            }
+        }
         connection.close().await?;
         Ok(())
     }

@@ -4,6 +4,8 @@ use anyhow::bail;
 use freehold_kernel::migrations;
 
 use super::schema;
+use freehold_egress::{Egress, Options};
+
 use crate::settings::Settings;
 use crate::{modules, say};
 
@@ -15,7 +17,7 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
              make roles: postgres://postgres:PASSWORD@HOST:5432/freehold"
         );
     };
-    let modules = modules(Default::default());
+    let modules = modules(Default::default(), Egress::new(Options::default())?);
     for done in schema::bring_up_to_date(owner_url, &migrations(&modules)).await? {
         say::line(&done.to_string());
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::anyhow;
+use freehold_egress::{Egress, Options, Policy};
 use freehold_identity::NewOperator;
 use freehold_kernel::{App, Server, StartError, migrations};
 use hyper::StatusCode;
@@ -87,19 +88,28 @@ async fn prepare(
         database.make().await?;
     }
     let operator = credentials.operator.as_ref().filter(|_| !credentials.shown);
-    let modules = modules(freehold_identity::Settings {
+    let identity = freehold_identity::Settings {
         registration: settings.registration,
         operator: operator.map(|person| NewOperator {
             email: person.email.clone(),
             name: "Operator".to_owned(),
             password: person.password.clone(),
         }),
-    });
+    };
+    let modules = modules(identity, egress()?);
     database.migrate(&migrations(&modules)).await?;
     let config = settings.kernel_config(database.logins.clone(), secret_key, address.port());
     let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
     let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
     Ok(Prepared { server, credentials })
+}
+
+/// On a developer's machine, receivers of webhooks are on the same machine. Said aloud, because it
+/// is not so in production.
+fn egress() -> anyhow::Result<Egress> {
+    let policy = Policy::development();
+    policy.notices().iter().for_each(|notice| say::line(notice));
+    Ok(Egress::new(Options { policy, ..Options::default() })?)
 }
 
 /// A database of one's own may lack the schema, which no refusal of PostgreSQL would say.

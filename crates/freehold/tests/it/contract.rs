@@ -8,6 +8,10 @@ use crate::life::{app, live};
 async fn every_route_keeps_the_rules_of_the_api() {
     let app = app().await;
     let life = live(&app, "Acme").await;
-    let fixtures = Fixtures::of(&life.tenant).id(&life.api_key).id(&life.service_account);
+    let fixtures = Fixtures::of(&life.tenant)
+        .id(&life.api_key)
+        .id(&life.service_account)
+        .id(&life.webhook)
+        .id(&life.delivery);
     contract::check(&app, &fixtures).await;
 }

@@ -1,7 +1,12 @@
 //! A tenant's life through the API: enough of it to fill every tenant table.
 
+use std::time::{Duration, Instant};
+
+use freehold_egress::{Egress, Options, Policy};
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
 use serde_json::json;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// What a tenant that has lived for a while has.
 pub(crate) struct Life {
@@ -13,11 +18,20 @@ pub(crate) struct Life {
     pub(crate) api_key: String,
     /// A service account.
     pub(crate) service_account: String,
+    /// A webhook, at a receiver that answers.
+    pub(crate) webhook: String,
+    /// A delivery that arrived there.
+    pub(crate) delivery: String,
 }
 
 /// The application with every module.
 pub(crate) async fn app() -> TestApp {
-    TestApp::start(freehold::modules(freehold_identity::Settings::default())).await
+    TestApp::start(freehold::modules(freehold_identity::Settings::default(), egress())).await
+}
+
+/// What `freehold up` allows: receivers on this machine, over plain HTTP.
+fn egress() -> Egress {
+    Egress::new(Options { policy: Policy::development(), ..Options::default() }).unwrap()
 }
 
 /// Registers, signs in, and uses everything once.
@@ -39,7 +53,11 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
     account.expect(201);
     let key = owner.post("/api/v1/api-keys", json!({"name": "deploy"})).await;
     key.expect(201);
+    let (webhook, delivery) = receive(&owner).await;
+    wind_a_clock(app, &tenant).await;
     Life {
+        webhook,
+        delivery,
         tenant,
         owner,
         api_key: key.text_of("id").to_owned(),
@@ -57,4 +75,37 @@ pub(crate) async fn register(app: &TestApp, name: &str) -> Answer {
     let answer = app.anonymous().post("/api/v1/auth/register", body).await;
     answer.expect(201);
     answer
+}
+
+/// A webhook that has got an event of the tenant's own product.
+async fn receive(owner: &Client) -> (String, String) {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let body = json!({"url": server.uri(), "events": ["order.*"]});
+    let webhook = owner.post("/api/v1/webhooks", body).await;
+    let webhook = webhook.expect(201).text_of("id").to_owned();
+    let event = json!({"type": "order.paid", "id": "order-1", "data": {"total": 7}});
+    owner.post("/api/v1/events", event).await.expect(202);
+    let log = format!("/api/v1/webhooks/{webhook}/deliveries?status=delivered");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let page = owner.get(&log).await;
+        if let Some(id) = page.expect(200).json()["data"][0]["id"].as_str() {
+            return (webhook, id.to_owned());
+        }
+        assert!(Instant::now() < deadline, "the event does not arrive");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Sandboxes are made by operators, which is not here yet; the table must have rows all the same.
+async fn wind_a_clock(app: &TestApp, tenant: &Tenant) {
+    sqlx::query(
+        "insert into core.tenant_clocks (tenant_id, stands_at, set_at, frozen)
+         values ($1, now(), now(), false)",
+    )
+    .bind(*tenant.id)
+    .execute(app.sql())
+    .await
+    .unwrap();
 }

@@ -97,7 +97,9 @@ async fn run(connection: &mut PgConnection, migration: &Migration) -> Result<(),
 }
 
 fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
-    let sqlx::migrate::MigrateError::ExecuteMigration(sqlx::Error::Database(refusal), _) = error
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    let (Execute(sqlx::Error::Database(refusal))
+    | ExecuteMigration(sqlx::Error::Database(refusal), _)) = error
     else {
         return false;
     };

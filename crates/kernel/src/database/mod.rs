@@ -93,9 +93,10 @@ impl Database {
 
     /// Wakes listeners. In a statement of its own, never inside a business transaction: a pending
     /// NOTIFY takes a lock on the whole instance at commit.
-    pub(crate) async fn notify(&self, channel: &str) -> Result<(), sqlx::Error> {
-        sqlx::query("select pg_notify($1, '')")
+    pub(crate) async fn notify(&self, channel: &str, payload: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("select pg_notify($1, $2)")
             .bind(channel)
+            .bind(payload)
             .persistent(false)
             .execute(&self.system)
             .await

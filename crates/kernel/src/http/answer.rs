@@ -56,6 +56,19 @@ impl<T: Serialize + ToSchema + Send + 'static> Output for Created<T> {
     }
 }
 
+/// 202: taken; the rest happens after this answer.
+pub struct Accepted<T>(pub T);
+
+impl<T: Serialize + ToSchema + Send + 'static> Output for Accepted<T> {
+    fn describe(operation: &mut Operation) {
+        operation.answers_json::<T>(202, "Taken");
+    }
+
+    fn answer(self, _: &Cx) -> Result<Answer> {
+        json(StatusCode::ACCEPTED, &self.0)
+    }
+}
+
 /// 204: done, and nothing to say.
 pub struct NoContent;
 

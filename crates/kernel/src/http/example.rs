@@ -9,8 +9,32 @@ use serde_json::{Map, Value, json};
 const DEPTH_MAX: usize = 8;
 
 /// An example of a value of this schema.
-pub(super) fn of(schema: &Value, schemas: &BTreeMap<String, Value>) -> Value {
+pub(crate) fn of(schema: &Value, schemas: &BTreeMap<String, Value>) -> Value {
     compose(schema, schemas, 0)
+}
+
+/// The schema with every reference replaced by what it refers to, so that it stands by itself.
+pub(crate) fn inlined(schema: &Value, schemas: &BTreeMap<String, Value>) -> Value {
+    inline(schema, schemas, 0)
+}
+
+fn inline(schema: &Value, schemas: &BTreeMap<String, Value>, depth: usize) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+            let mut flat: Map<String, Value> = Map::new();
+            if let Some(found) = name.filter(|_| depth < DEPTH_MAX).and_then(|n| schemas.get(n)) {
+                flat.extend(
+                    inline(found, schemas, depth + 1).as_object().cloned().unwrap_or_default(),
+                );
+            }
+            let own = fields.iter().filter(|(field, _)| *field != "$ref");
+            flat.extend(own.map(|(field, value)| (field.clone(), inline(value, schemas, depth))));
+            Value::Object(flat)
+        }
+        Value::Array(items) => items.iter().map(|item| inline(item, schemas, depth)).collect(),
+        plain => plain.clone(),
+    }
 }
 
 fn compose(schema: &Value, schemas: &BTreeMap<String, Value>, depth: usize) -> Value {

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use crate::crypto::sha256;
 use crate::cx::Cx;
 use crate::error::{Error, Kind, Result};
-use crate::tx::{Opening, Tx};
+use crate::tx::{Opening, SystemTx, Tx};
 
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const KEY_LENGTH_MAX: usize = 255;
@@ -67,6 +67,19 @@ pub(super) async fn hold(cx: &Cx) -> Result<Option<(Held, Option<Answer>)>> {
 fn lock_key(cx: &Cx, scope: &[u8; 32]) -> Result<i64> {
     let hash = sha256(&[cx.tenant()?.as_bytes(), scope]);
     Ok(hash.iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte)))
+}
+
+/// Removes answers whose day is over. A schedule's tick.
+pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
+    let now = tx.real_now();
+    sqlx::query!(
+        "-- tidy: across tenants because one statement cleans up after all
+         delete from core.idempotency_keys where expires_at < $1",
+        now as _,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
 }
 
 impl Held {

@@ -3,7 +3,7 @@
 mod answer;
 mod body;
 mod docs;
-mod example;
+pub(crate) mod example;
 mod handler;
 mod headers;
 mod health;
@@ -21,7 +21,7 @@ mod routes;
 mod serve;
 mod server;
 
-pub use answer::{Answer, Created, NoContent, Output, WithEtag};
+pub use answer::{Accepted, Answer, Created, NoContent, Output, WithEtag};
 pub use handler::{Endpoint, EndpointMeta, ErasedEndpoint, Handler, erase};
 pub use input::{IfMatch, Input, State};
 pub use json::Json;
@@ -32,5 +32,6 @@ pub use path::{FromSegment, Path};
 pub use routes::{Access, PUBLIC, Route, Routes, SIGNED_IN};
 pub use server::Server;
 
+pub(crate) use idempotency::forget as forget_idempotency_keys;
 pub(crate) use openapi::{Described, document};
 pub(crate) use router::router;

@@ -12,6 +12,12 @@ async fn journey(app: &TestApp, tenant: &Tenant) {
     let body = json!({"name": "child", "parentId": parent.expect(201).text_of("id")});
     let child = owner.post("/api/v1/things", body).header("idempotency-key", "journey").await;
     child.expect(201);
+    // Only sandboxes have one, which these are not.
+    sqlx::query("insert into core.tenant_clocks values ($1, '2026-01-01', '2026-01-01', true)")
+        .bind(*tenant.id)
+        .execute(app.sql())
+        .await
+        .unwrap();
 }
 
 async fn two_tenants(app: &TestApp) -> (Tenant, Tenant) {

@@ -3,6 +3,7 @@
 // In a test, what must not be empty and is says so by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod clocks;
 mod contract;
 mod door;
 mod events;
@@ -10,10 +11,17 @@ mod fixture;
 mod gate;
 mod idempotency;
 mod isolation;
+mod job_leases;
+mod jobs;
 mod lists;
 mod many_at_once;
+mod outbox;
 mod protocol;
 mod rough;
+mod schedules;
+mod sealing;
 mod startup;
+mod stream;
 mod things;
 mod transactions;
+mod work;

@@ -1,0 +1,200 @@
+//! The delivery log: what was sent where, how often, and what came back.
+
+use freehold_kernel::{
+    EventId, Id, Json, List, Named, Page, Path, Result, Routes, Timestamp, Tx, endpoint,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::deliver::Deliver;
+use crate::endpoints::EndpointId;
+
+pub(crate) fn routes() -> Routes {
+    Routes::at("/api/v1/webhooks/{id}/deliveries")
+        .get("/", "webhooks:read", list_deliveries)
+        .get("/{delivery}", "webhooks:read", get_delivery)
+        .post("/{delivery}/retry", "webhooks:write", retry_delivery)
+}
+
+/// The id of a delivery.
+pub(crate) type DeliveryId = Id<Delivery>;
+
+/// One event on its way to one receiver.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = webhooks::Delivery)]
+pub(crate) struct Delivery {
+    /// The delivery.
+    id: DeliveryId,
+    /// The endpoint it goes to.
+    webhook_id: EndpointId,
+    /// The event; the `webhook-id` of its requests.
+    event_id: EventId,
+    /// What happened.
+    #[schema(example = "user.updated")]
+    event: String,
+    /// The event's fields.
+    #[schema(value_type = Object, example = json!({"userId": "usr_01jz8q6k3mf1g8tvkh4z6c9x2b"}))]
+    payload: Value,
+    /// `pending`, `delivered` or `failed`.
+    #[schema(example = "delivered")]
+    status: String,
+    /// The HTTP status of the last answer.
+    #[schema(example = 200)]
+    status_code: Option<i32>,
+    /// Why the last request failed.
+    error: Option<String>,
+    /// How many requests were made.
+    #[schema(example = 1)]
+    attempts: i32,
+    /// When the next one is due.
+    next_attempt_at: Option<Timestamp>,
+    /// When it arrived.
+    delivered_at: Option<Timestamp>,
+    /// When it set out.
+    created_at: Timestamp,
+}
+
+impl Named for Delivery {
+    const PREFIX: &'static str = "del";
+}
+
+/// A delivery with everything that was tried.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = webhooks::DeliveryWithAttempts)]
+struct DeliveryWithAttempts {
+    /// The delivery.
+    #[serde(flatten)]
+    #[schema(inline)]
+    delivery: Delivery,
+    /// Each request, the first one first.
+    tries: Vec<Attempt>,
+}
+
+/// One request to a receiver.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = webhooks::Attempt)]
+struct Attempt {
+    /// Which request it was, from 1.
+    #[schema(example = 1)]
+    number: i32,
+    /// When it was made.
+    at: Timestamp,
+    /// How long it took, in milliseconds.
+    #[schema(example = 12)]
+    duration_ms: i32,
+    /// The HTTP status of the answer.
+    #[schema(example = 200)]
+    status_code: Option<i32>,
+    /// Why there was no good answer.
+    error: Option<String>,
+    /// The first 4 KiB of the answer.
+    #[schema(example = "ok")]
+    response_body: Option<String>,
+}
+
+/// What to look for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = webhooks::DeliveryFilter)]
+struct DeliveryFilter {
+    /// `pending`, `delivered` or `failed`.
+    #[schema(example = "failed")]
+    status: Option<String>,
+    /// Only events of this name.
+    #[schema(example = "user.updated")]
+    event: Option<String>,
+}
+
+/// List an endpoint's deliveries, newest first.
+#[endpoint]
+async fn list_deliveries(
+    Path(id): Path<EndpointId>,
+    list: List<DeliveryFilter>,
+    mut tx: Tx,
+) -> Result<Page<Delivery>> {
+    let (tenant, after) = (tx.tenant(), list.after::<Uuid>()?);
+    sqlx::query!(
+        "select id from webhooks.endpoints where tenant_id = $1 and id = $2",
+        *tenant,
+        *id
+    )
+    .fetch_one(tx.db())
+    .await?;
+    let deliveries = sqlx::query_as!(
+        Delivery,
+        "select id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
+           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at
+         from webhooks.deliveries
+         where tenant_id = $1 and endpoint_id = $2 and ($3::uuid is null or id < $3)
+           and ($4::text is null or status = $4) and ($5::text is null or event_type = $5)
+         order by id desc limit $6",
+        *tenant,
+        *id,
+        after,
+        list.filter.status,
+        list.filter.event,
+        list.fetch_limit(),
+    )
+    .fetch_all(tx.db())
+    .await?;
+    list.page(deliveries, |delivery| *delivery.id)
+}
+
+/// See a delivery and each of its requests.
+#[endpoint]
+async fn get_delivery(
+    Path((id, delivery)): Path<(EndpointId, DeliveryId)>,
+    mut tx: Tx,
+) -> Result<Json<DeliveryWithAttempts>> {
+    let tenant = tx.tenant();
+    let found = sqlx::query_as!(
+        Delivery,
+        "select id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
+           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at
+         from webhooks.deliveries where tenant_id = $1 and endpoint_id = $2 and id = $3",
+        *tenant,
+        *id,
+        *delivery,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    let tries = sqlx::query_as!(
+        Attempt,
+        "select number, at, duration_ms, status_code, error, response_body
+         from webhooks.attempts where tenant_id = $1 and delivery_id = $2 order by number",
+        *tenant,
+        *delivery,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    Ok(Json(DeliveryWithAttempts { delivery: found, tries }))
+}
+
+/// Try a delivery again, now, with retries of its own.
+#[endpoint]
+async fn retry_delivery(
+    Path((id, delivery)): Path<(EndpointId, DeliveryId)>,
+    mut tx: Tx,
+) -> Result<Json<Delivery>> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let found = sqlx::query_as!(
+        Delivery,
+        "update webhooks.deliveries set status = 'pending', next_attempt_at = $4
+         where tenant_id = $1 and endpoint_id = $2 and id = $3
+         returning id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
+           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at",
+        *tenant,
+        *id,
+        *delivery,
+        now as _,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    tx.enqueue(&Deliver { delivery, endpoint: id })?;
+    Ok(Json(found))
+}

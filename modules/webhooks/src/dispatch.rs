@@ -1,0 +1,69 @@
+//! From events to deliveries: a batch of events becomes one row for each receiver that wants one,
+//! and a job for each row.
+
+use freehold_kernel::{Result, StoredEvent, SystemTx, TenantId};
+
+use crate::deliver::Deliver;
+use crate::deliveries::DeliveryId;
+use crate::endpoints::EndpointId;
+
+/// Handles a batch. Events come at least once; the unique key makes each go to a receiver once.
+pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<()> {
+    let tenants: Vec<uuid::Uuid> = batch.iter().map(|event| *event.tenant).collect();
+    let ids: Vec<uuid::Uuid> = batch.iter().map(|event| *event.id).collect();
+    let kinds: Vec<String> = batch.iter().map(|event| event.kind.clone()).collect();
+    let patterns: Vec<String> = batch.iter().map(|event| patterns(&event.kind)).collect();
+    let ats: Vec<freehold_kernel::Timestamp> = batch.iter().map(|event| event.at).collect();
+    let data: Vec<serde_json::Value> = batch.iter().map(|event| event.data.clone()).collect();
+    let now = tx.real_now();
+    let rows = sqlx::query!(
+        r#"-- tidy: across tenants because a batch holds events of many
+         insert into webhooks.deliveries
+           (tenant_id, id, endpoint_id, event_id, event_type, event_at, data, created_at)
+         select e.tenant_id, gen_random_uuid(), w.id, e.id, e.kind, e.at, e.data, $7
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::jsonb[])
+           as e (tenant_id, id, kind, patterns, at, data)
+         join webhooks.endpoints w on w.tenant_id = e.tenant_id
+         where w.is_active and e.kind <> 'webhook.tested'
+           and w.events && string_to_array(e.patterns, ',')
+         on conflict on constraint deliveries_once do nothing
+         returning tenant_id, id, endpoint_id"#,
+        &tenants,
+        &ids,
+        &kinds,
+        &patterns,
+        ats as _,
+        &data,
+        now as _,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    for row in rows {
+        let (delivery, endpoint) = (DeliveryId::from(*row.id), EndpointId::from(*row.endpoint_id));
+        tx.enqueue(TenantId::from_uuid(row.tenant_id), &Deliver { delivery, endpoint })?;
+    }
+    Ok(())
+}
+
+/// What an endpoint may have written to get this event: `*`, its name, and `prefix.*` for each
+/// prefix.
+fn patterns(kind: &str) -> String {
+    let prefixes = kind.match_indices('.').map(|(at, _)| format!("{}.*", &kind[..at]));
+    std::iter::once("*".to_owned())
+        .chain(prefixes)
+        .chain(std::iter::once(kind.to_owned()))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_event_is_wanted_under_its_name_its_prefixes_and_the_star() {
+        assert_eq!(
+            super::patterns("webhook.delivery.failed"),
+            "*,webhook.*,webhook.delivery.*,webhook.delivery.failed"
+        );
+        assert_eq!(super::patterns("ping"), "*,ping");
+    }
+}

@@ -1,0 +1,20 @@
+//! The rules of the API, asked of every route of this module.
+
+use freehold_testkit::contract::{self, Fixtures};
+use serde_json::json;
+
+use crate::world::{app, receiver, register, settled};
+
+#[tokio::test]
+async fn every_route_of_webhooks_keeps_the_rules() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let made = register(&client, &receiver(200).await, &["order.*"]).await;
+    let path = format!("/api/v1/webhooks/{}/test", made.text_of("id"));
+    let delivery = client.post(&path, json!({})).await;
+    settled(&client, made.text_of("id"), "pending").await;
+    let fixtures =
+        Fixtures::of(&tenant).id(made.text_of("id")).id(delivery.text_of("id")).only("webhooks");
+    contract::check(&app, &fixtures).await;
+}

@@ -1,0 +1,113 @@
+//! Deliveries: signed, logged, retried by the tenant's clock, given up, retried by hand.
+
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use wiremock::matchers::method;
+use wiremock::{Mock, ResponseTemplate};
+
+use crate::world::{app, receiver, register, set_clock, settled, tried};
+
+#[tokio::test]
+async fn the_official_library_verifies_what_arrives() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let sent = client.post("/api/v1/events", json!({"type": "order.paid", "data": {"n": 1}})).await;
+    sent.expect(202);
+    let delivery = settled(&client, made.text_of("id"), "pending").await;
+    assert_eq!(delivery["status"], "delivered", "{delivery}");
+    assert_eq!(delivery["statusCode"], 200);
+    assert_eq!(delivery["eventId"], sent.json()["id"]);
+
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 1);
+    let headers = &requests[0].headers;
+    let secret = made.text_of("secret");
+    Webhook::new(secret).unwrap().verify(&requests[0].body, headers).unwrap();
+    assert_eq!(headers["webhook-id"], sent.text_of("id"));
+    let body: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    assert_eq!((&body["type"], &body["data"]), (&json!("order.paid"), &json!({"n": 1})));
+}
+
+#[tokio::test]
+async fn events_of_freeholds_own_arrive_without_what_is_personal() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let made = register(&client, &server, &["webhook.updated"]).await;
+    let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
+    client.patch(&path, json!({"description": "CRM"})).await.expect(200);
+    settled(&client, made.text_of("id"), "pending").await;
+    let requests = server.received_requests().await.unwrap();
+    let body: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    assert_eq!(body["type"], "webhook.updated");
+    assert_eq!(body["data"]["webhookId"], made.json()["id"]);
+    assert!(!body.to_string().contains("127.0.0.1\""), "no address of whoever did it: {body}");
+}
+
+#[tokio::test]
+async fn a_test_reaches_its_endpoint_alone_whatever_it_subscribes_to() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let (one, other) = (receiver(200).await, receiver(200).await);
+    let made = register(&client, &one, &["nothing.at_all"]).await;
+    register(&client, &other, &["*"]).await;
+    let path = format!("/api/v1/webhooks/{}/test", made.text_of("id"));
+    client.post(&path, json!({})).await.expect(200);
+    let delivery = settled(&client, made.text_of("id"), "pending").await;
+    assert_eq!(delivery["event"], "webhook.tested");
+    let bodies = other.received_requests().await.unwrap();
+    assert!(bodies.iter().all(|r| !String::from_utf8_lossy(&r.body).contains("webhook.tested")));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_is_tried_six_times_by_the_tenants_clock_and_then_by_hand() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    set_clock(&app, &tenant, 0).await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.paid"]).await;
+    let webhook = made.text_of("id").to_owned();
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    for (tries, wait_s) in [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80)] {
+        let delivery = tried(&client, &webhook, tries).await;
+        assert_eq!(delivery["status"], "pending", "{delivery}");
+        // The longest that the jitter can make of it.
+        set_clock(&app, &tenant, wait_s + wait_s / 10 + 1).await;
+    }
+    let delivery = settled(&client, &webhook, "pending").await;
+    assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("failed"), &json!(6)));
+    assert_eq!(server.received_requests().await.unwrap().len(), 6);
+
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(204)).mount(&server).await;
+    let id = delivery["id"].as_str().unwrap();
+    let path = format!("/api/v1/webhooks/{webhook}/deliveries/{id}");
+    client.post(&format!("{path}/retry"), json!({})).await.expect(200);
+    let delivery = settled(&client, &webhook, "pending").await;
+    assert_eq!(delivery["status"], "delivered", "{delivery}");
+    let log = client.get(&path).await;
+    assert_eq!(log.json()["tries"].as_array().unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_switched_off() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let made = register(&client, &receiver(410).await, &["order.paid"]).await;
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    tried(&client, made.text_of("id"), 1).await;
+    let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
+    assert_eq!(client.get(&path).await.json()["isActive"], json!(false));
+    let kinds: Vec<String> =
+        app.events(&tenant).await.into_iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&"webhook.disabled".to_owned()), "{kinds:?}");
+    client.post(&format!("{path}/enable"), json!({})).await.expect(200);
+    assert_eq!(client.get(&path).await.json()["isActive"], json!(true));
+}

@@ -1,0 +1,9 @@
+//! Webhooks over HTTP: a real receiver on this machine, verified with the library that the
+//! specification's authors publish.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod deliveries;
+mod endpoints;
+mod events;
+mod world;
