@@ -277,10 +277,18 @@ impl Work {
         self.new_keys.iter().find(|key| key.tenant == tenant && key.subject == subject)
     }
 
+    /// What was buffered in a transaction that cannot write must not be lost in silence.
+    fn nothing_to_keep(&self) -> Result<()> {
+        if self.events.is_empty() && self.jobs.is_empty() && self.changes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::internal("a GET has something to keep: its route must say .recorded()"))
+    }
+
     /// Writes what was buffered, commits, and only then tells others.
     async fn commit(mut self: Box<Self>) -> Result<()> {
         if self.db.is_read_only() {
-            return Ok(());
+            return self.nothing_to_keep();
         }
         let woken = event::write(&mut self.db, &self.events, &self.origin.app).await?;
         job::write(&mut self.db, &self.jobs).await?;
