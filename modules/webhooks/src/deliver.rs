@@ -122,7 +122,8 @@ impl Deliver {
         let mut tx = cx.tx().await?;
         let number = self.log(&mut tx, outcome).await?;
         let arrived = outcome.status_code.is_some_and(|code| (200..300).contains(&code));
-        let next = if arrived { None } else { wait(number, outcome.retry_after)? };
+        let gone = outcome.status_code == Some(410);
+        let next = if arrived || gone { None } else { wait(number, outcome.retry_after)? };
         let status = match (arrived, next) {
             (true, _) => "delivered",
             (false, Some(_)) => "pending",
@@ -143,10 +144,10 @@ impl Deliver {
         )
         .execute(tx.db())
         .await?;
-        if outcome.status_code == Some(410) {
+        if gone {
             self.switch_off(&mut tx).await?;
         }
-        match next.filter(|_| outcome.status_code != Some(410)) {
+        match next {
             Some(wait) => {
                 let why = outcome.error.as_deref().unwrap_or("the receiver did not accept it");
                 cx.repeat(&mut tx, wait, why).await?;

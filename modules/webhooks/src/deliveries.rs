@@ -175,7 +175,7 @@ async fn get_delivery(
     Ok(Json(DeliveryWithAttempts { delivery: found, tries }))
 }
 
-/// Try a delivery again, now, with retries of its own.
+/// Try a delivery again, now. Requests already made count: after the last retry it is tried once.
 #[endpoint]
 async fn retry_delivery(
     Path((id, delivery)): Path<(EndpointId, DeliveryId)>,

@@ -102,7 +102,8 @@ async fn a_receiver_that_is_gone_is_switched_off() {
     let client = app.principal(&tenant).everything();
     let made = register(&client, &receiver(410).await, &["order.paid"]).await;
     client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
-    tried(&client, made.text_of("id"), 1).await;
+    let delivery = tried(&client, made.text_of("id"), 1).await;
+    assert_eq!(delivery["status"], "failed", "nothing more is sent: {delivery}");
     let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
     assert_eq!(client.get(&path).await.json()["isActive"], json!(false));
     let kinds: Vec<String> =
