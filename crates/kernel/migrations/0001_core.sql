@@ -133,7 +133,11 @@ create table core.claims (
   primary key (kind, key_hash)
 );
 comment on table core.claims is 'claims: installation-wide uniqueness and look-up by secret or name';
-select core.tenant_table('core.claims', app => 'select, insert, delete', account => 'select, insert, delete');
+create index claims_that_expire on core.claims (tenant_id, expires_at) where expires_at is not null;
+select core.tenant_table(
+  'core.claims',
+  app => 'select, insert, delete', account => 'select, insert, delete', dispatch => 'select, delete'
+);
 
 -- ------------------------------------------------------------------ events: audit log and outbox source
 
@@ -147,7 +151,12 @@ create table core.subject_keys (
   primary key (tenant_id, subject)
 );
 comment on table core.subject_keys is 'tenant: keys that seal personal data in events';
-select core.tenant_table('core.subject_keys', app => 'select, insert', account => 'select, insert');
+select core.tenant_table(
+  'core.subject_keys',
+  app => 'select, insert', account => 'select, insert', dispatch => 'select, insert'
+);
+-- A key is sealed anew after the secret key has changed; whose it is never changes.
+grant update (sealed_key) on core.subject_keys to freehold_dispatch;
 
 -- The append-only stream. `data` is what a webhook would carry, without personal fields;
 -- `personal` (personal fields, before and after, ip, user agent) is sealed with a subject key;
@@ -156,6 +165,7 @@ create table core.events (
   tenant_id    uuid not null,
   id           uuid not null,
   at           timestamptz not null,
+  occurred_at  timestamptz, -- when a customer says it happened, if not just then
   source       text not null check (source in ('freehold', 'custom')),
   type         text not null,
   actor        text not null,
@@ -176,14 +186,15 @@ select core.tenant_table('core.events', app => 'select, insert', account => 'ins
 -- The digest of an event as stored: SHA-256 over an unambiguous encoding (a JSON array of every
 -- column, time in microseconds since 1970) followed by the sealed part.
 create function core.event_digest(
-  tenant_id uuid, id uuid, at timestamptz, source text, type text, actor text, on_behalf_of text,
-  subject text, request_id text, data jsonb, personal bytea
+  tenant_id uuid, id uuid, at timestamptz, occurred_at timestamptz, source text, type text,
+  actor text, on_behalf_of text, subject text, request_id text, data jsonb, personal bytea
 ) returns bytea
 language sql immutable as $$
   select sha256(
     convert_to(
       jsonb_build_array(
-        tenant_id, id, (extract(epoch from at) * 1000000)::bigint, source, type, actor, on_behalf_of,
+        tenant_id, id, (extract(epoch from at) * 1000000)::bigint,
+        (extract(epoch from occurred_at) * 1000000)::bigint, source, type, actor, on_behalf_of,
         subject, request_id, data
       )::text,
       'UTF8'

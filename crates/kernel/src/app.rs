@@ -5,8 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::actor::{Permissions, SystemRole};
@@ -18,9 +16,10 @@ use crate::cx::Origin;
 use crate::database::{Database, Finding, Migration};
 use crate::error::Result;
 use crate::event::EventRecord;
+use crate::housekeeping::{self, UnknownKeys};
 use crate::http::{Described, Operation, Route, document};
 use crate::limits::RateLimiter;
-use crate::module::{ChangeListener, EventType, Module, Permission, StartHook};
+use crate::module::{ChangeListener, EventType, Module, Permission, Resource, StartHook};
 use crate::ports::Authenticate;
 use crate::stream::{self, InFlight, JobKind, Schedule, Subscriber, Wakers};
 use crate::subject_keys::SubjectKeys;
@@ -51,6 +50,7 @@ pub struct App {
 #[derive(Default)]
 struct Parts {
     modules: Vec<&'static str>,
+    resources: Vec<Resource>,
     permissions: Vec<Permission>,
     routes: Vec<Arc<Route>>,
     in_transaction: HashSet<(String, String)>,
@@ -75,6 +75,9 @@ pub enum StartError {
     /// Isolation would not hold on this database.
     #[error("this database is not safe to serve from:\n  {}", join(.0))]
     Unsafe(Vec<Finding>),
+    /// Something in the database would not open.
+    #[error(transparent)]
+    UnknownKeys(#[from] UnknownKeys),
     /// A module could not start.
     #[error("start-up failed: {0}")]
     Module(#[from] crate::Error),
@@ -132,6 +135,7 @@ impl App {
         });
         let document = app.parts.describe(&app.config.public_url)?;
         let _ = app.openapi.set((document.to_string(), document));
+        housekeeping::admit_keys(&app).await??;
         app.make_event_partitions().await?;
         clocks::load(&app).await?;
         for hook in hooks {
@@ -168,6 +172,12 @@ impl App {
     #[must_use]
     pub fn permissions(&self) -> &[Permission] {
         &self.parts.permissions
+    }
+
+    /// The words that modules own.
+    #[must_use]
+    pub fn resources(&self) -> &[Resource] {
+        &self.parts.resources
     }
 
     /// Every kind of event, sorted by name.
@@ -228,7 +238,7 @@ impl App {
     /// When the database fails.
     pub async fn make_event_partitions(self: &Arc<Self>) -> Result<()> {
         let mut tx = SystemTx::begin(self.origin()).await?;
-        make_partitions(&mut tx).await?;
+        housekeeping::make_partitions(&mut tx).await?;
         tx.commit().await
     }
 
@@ -306,7 +316,9 @@ impl App {
         self.parts.authenticator()
     }
 
-    pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
+    /// What a module [keeps](Module::state) of this type.
+    #[must_use]
+    pub fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.parts.states.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
     }
 
@@ -367,33 +379,6 @@ impl Parts {
     }
 }
 
-/// The kernel's own schedules.
-fn own_schedules() -> [Schedule; 3] {
-    let day = Duration::from_secs(24 * 60 * 60);
-    [
-        Schedule { name: "core.partitions", every: day, tick: |tx| Box::pin(make_partitions(tx)) },
-        Schedule {
-            name: "core.forget_changes",
-            every: Duration::from_secs(600),
-            tick: |tx| Box::pin(changes::forget_old(tx)),
-        },
-        Schedule {
-            name: "core.forget_idempotency_keys",
-            every: Duration::from_secs(3600),
-            tick: |tx| Box::pin(crate::http::forget_idempotency_keys(tx)),
-        },
-    ]
-}
-
-/// Three months ahead, so that a day's failure is nothing to anybody.
-async fn make_partitions(tx: &mut SystemTx) -> Result<()> {
-    let from = tx.real_now().date();
-    sqlx::query_scalar!("select core.make_event_partitions($1, 3)", from)
-        .fetch_one(tx.db())
-        .await?;
-    Ok(())
-}
-
 /// Merges what modules registered and refuses what does not fit together.
 fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError> {
     let faults = crate::assembly::check(&modules);
@@ -404,6 +389,7 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     let mut listeners = Vec::new();
     for module in modules {
         parts.modules.push(module.name);
+        parts.resources.extend(module.resources);
         parts.permissions.extend(module.permissions);
         parts.events.extend(module.events);
         parts.states.extend(module.states);
@@ -421,7 +407,7 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
         }
     }
     parts.listeners = Mutex::new(listeners);
-    parts.schedules.extend(own_schedules());
+    parts.schedules.extend(housekeeping::schedules());
     parts.permissions.sort_by_key(|permission| permission.name);
     parts.events.sort_by_key(|event| event.name);
     parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));

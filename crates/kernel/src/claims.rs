@@ -5,7 +5,11 @@ use crate::crypto::sha256;
 use crate::database::Db;
 use crate::directory::TenantId;
 use crate::error::{Error, OnConstraint, Result};
-use crate::tx::{AccountTx, Tx};
+use crate::housekeeping::Left;
+use crate::tx::{AccountTx, SystemTx, Tx};
+
+/// How many expired claims one transaction removes.
+const BATCH: i64 = 1000;
 
 /// Whom a claimed key belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,21 @@ async fn take(
     .await
     .on_constraint("claims_pkey", || Error::conflict("core.claimed", "This is taken."))?;
     Ok(())
+}
+
+/// Removes claims that have expired, so that what they held is free again. A schedule's tick.
+pub(crate) async fn forget_expired(tx: &mut SystemTx) -> Result<Left> {
+    let now = tx.real_now();
+    let removed = sqlx::query!(
+        "-- tidy: across tenants because one statement cleans up after all
+         delete from core.claims where (kind, key_hash) in (
+           select kind, key_hash from core.claims where expires_at <= $1 limit $2)",
+        now as _,
+        BATCH,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(Left::after(removed.rows_affected(), BATCH))
 }
 
 impl Tx {

@@ -30,7 +30,7 @@ pub struct Config {
     pub secret_key_previous: Vec<Vec<u8>>,
     /// Where time comes from.
     pub clock: Clock,
-    /// Bounds on requests.
+    /// Bounds on requests and on the past.
     pub limits: Limits,
 }
 
@@ -44,7 +44,7 @@ pub enum Pooler {
     Transaction,
 }
 
-/// Bounds on requests.
+/// Bounds on requests, and on how long the past is kept.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest JSON body, in bytes.
@@ -63,6 +63,8 @@ pub struct Limits {
     pub per_tenant: Quota,
     /// Time that requests under way are given at shutdown.
     pub shutdown_grace: Duration,
+    /// Months that events, and with them the audit log, are kept.
+    pub events_kept_months: u32,
 }
 
 impl Default for Limits {
@@ -76,6 +78,8 @@ impl Default for Limits {
             per_ip: Quota::per_minute(6_000, 1_000),
             per_tenant: Quota::per_minute(60_000, 5_000),
             shutdown_grace: Duration::from_secs(25),
+            // As long as laws commonly ask for records of a business.
+            events_kept_months: 84,
         }
     }
 }

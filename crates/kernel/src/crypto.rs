@@ -13,21 +13,28 @@ use aws_lc_rs::{digest, hkdf, hmac, rand};
 
 const NONCE_LENGTH: usize = 12;
 const KEY_LENGTH: usize = 32;
+/// A sealed text begins with this many bytes of its key's id. SQL that looks for texts of a key
+/// compares as many.
+const KEY_ID_LENGTH: usize = 4;
 
 /// The installation's secret keys: the one in use, and earlier ones that may still open.
 #[derive(Clone)]
 pub struct Keyring(Arc<Inner>);
 
 struct Inner {
-    /// Newest first. The position is not written anywhere: a sealed text names its key by id.
+    /// The one in use first. The position is not written anywhere: a sealed text names its key by
+    /// id.
     roots: Vec<Root>,
-    sealing: RwLock<HashMap<(u8, &'static str), Arc<SealingKey>>>,
+    sealing: RwLock<HashMap<(KeyId, &'static str), Arc<SealingKey>>>,
 }
 
 struct Root {
-    id: u8,
+    id: KeyId,
     prk: hkdf::Prk,
 }
+
+/// Names a secret key and tells nothing of it.
+pub(crate) type KeyId = [u8; KEY_ID_LENGTH];
 
 /// What went wrong with a sealed text. Says nothing of its content.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +51,25 @@ impl Keyring {
     /// Takes the secret in use and those before it, newest first.
     #[must_use]
     pub fn new(secret: &[u8], previous: &[Vec<u8>]) -> Self {
-        let roots = std::iter::once(secret)
-            .chain(previous.iter().map(Vec::as_slice))
-            .map(Root::new)
-            .collect();
+        let mut roots: Vec<Root> = Vec::with_capacity(1 + previous.len());
+        for secret in std::iter::once(secret).chain(previous.iter().map(Vec::as_slice)) {
+            let root = Root::new(secret);
+            // The key in use may be among the previous ones as well.
+            if roots.iter().all(|known| known.id != root.id) {
+                roots.push(root);
+            }
+        }
         Self(Arc::new(Inner { roots, sealing: RwLock::default() }))
+    }
+
+    /// The id of the key in use.
+    pub(crate) fn key_id(&self) -> Result<KeyId, CryptoError> {
+        Ok(self.0.roots.first().ok_or(CryptoError::Library)?.id)
+    }
+
+    /// The ids of all keys, the one in use first.
+    pub(crate) fn key_ids(&self) -> Vec<KeyId> {
+        self.0.roots.iter().map(|root| root.id).collect()
     }
 
     /// Encrypts `plain` for `purpose`; `place` must be given again to open it.
@@ -62,7 +83,7 @@ impl Keyring {
         plain: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
         let root = self.0.roots.first().ok_or(CryptoError::Library)?;
-        let mut sealed = vec![root.id];
+        let mut sealed = root.id.to_vec();
         sealed.extend(self.sealing_key(root, purpose)?.seal(place, plain)?);
         Ok(sealed)
     }
@@ -77,10 +98,31 @@ impl Keyring {
         place: &[u8],
         sealed: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        let (id, sealed) = sealed.split_first().ok_or(CryptoError::Unsealable)?;
+        let (id, sealed) = sealed.split_first_chunk().ok_or(CryptoError::Unsealable)?;
         let root =
             self.0.roots.iter().find(|root| root.id == *id).ok_or(CryptoError::Unsealable)?;
         self.sealing_key(root, purpose)?.open(place, sealed)
+    }
+
+    /// Whether this was sealed under the key in use, and not under one that goes out of use.
+    #[must_use]
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        self.key_id().is_ok_and(|id| sealed.starts_with(&id))
+    }
+
+    /// Seals anew, under the key in use, what is sealed under any. Answers which it was as well.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub(crate) fn reseal(
+        &self,
+        purpose: &'static str,
+        place: &[u8],
+        sealed: &[u8],
+    ) -> Result<(KeyId, Vec<u8>), CryptoError> {
+        let was = *sealed.first_chunk().ok_or(CryptoError::Unsealable)?;
+        let plain = self.open(purpose, place, sealed)?;
+        Ok((was, self.seal(purpose, place, &plain)?))
     }
 
     /// A 32-byte authenticator of `message` under the key in use (HMAC-SHA-256).
@@ -133,8 +175,8 @@ impl Keyring {
 impl Root {
     fn new(secret: &[u8]) -> Self {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"freehold");
-        // One byte is enough to tell a handful of keys apart; a clash only costs a failed try.
-        Self { id: sha256(&[b"key id", secret])[0], prk: salt.extract(secret) }
+        let [a, b, c, d, ..] = sha256(&[b"key id", secret]);
+        Self { id: [a, b, c, d], prk: salt.extract(secret) }
     }
 
     fn derive(&self, purpose: &str) -> Result<[u8; KEY_LENGTH], CryptoError> {
@@ -257,5 +299,18 @@ mod tests {
         assert!(after.verifies("x", b"message", &tag[..16]));
         assert!(!after.verifies("x", b"massage", &tag[..16]));
         assert!(!after.verifies("x", b"message", &tag[..15]));
+    }
+
+    #[test]
+    fn each_of_many_keys_opens_what_it_sealed() {
+        let secrets: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte; 32]).collect();
+        let all = Keyring::new(&[1; 32], &secrets);
+        assert_eq!(all.key_ids().len(), secrets.len());
+        for secret in &secrets {
+            let alone = Keyring::new(secret, &[]);
+            let sealed = alone.seal("x", b"", b"old").unwrap();
+            assert!(sealed.starts_with(&alone.key_ids()[0]));
+            assert_eq!(all.open("x", b"", &sealed).unwrap(), b"old");
+        }
     }
 }

@@ -39,6 +39,28 @@ impl Named for EventRecord {
 /// The id of an event.
 pub type EventId = Id<EventRecord>;
 
+/// What an event that was recorded is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its id.
+    pub id: EventId,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// An event of a customer's own.
+#[derive(Debug)]
+pub struct CustomEvent {
+    /// A new id.
+    pub id: EventId,
+    /// What happened, in the customer's words.
+    pub kind: String,
+    /// What receivers get.
+    pub data: Value,
+    /// When it happened, if that was not just now.
+    pub occurred_at: Option<Timestamp>,
+}
+
 /// Whose an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -62,6 +84,7 @@ pub(crate) struct EventRow {
     tenant: TenantId,
     id: EventId,
     at: Timestamp,
+    occurred_at: Option<Timestamp>,
     source: Source,
     kind: Cow<'static, str>,
     actor: String,
@@ -100,7 +123,7 @@ pub(crate) async fn buffer<E: Event>(
     tenant: TenantId,
     event: &E,
     details: Details,
-) -> Result<EventId> {
+) -> Result<Recorded> {
     let origin = work.origin().clone();
     let mut data = serde_json::to_value(event)?;
     let mut personal = take_personal(&mut data, E::PERSONAL);
@@ -120,13 +143,14 @@ pub(crate) async fn buffer<E: Event>(
     }
     let subject = event.subject();
     let actor = actor.map_or_else(|| "system".to_owned(), |actor| actor.principal.to_string());
-    let id = EventId::new();
+    let (id, at) = (EventId::new(), origin.app.config().clock.now());
     let person = person(&subject, &actor, tenant);
     let (sealed, new_key) = seal(work, tenant, id, person, &personal).await?;
     let row = EventRow {
         tenant,
         id,
-        at: origin.app.config().clock.now(),
+        at,
+        occurred_at: None,
         source: Source::Freehold,
         kind: Cow::Borrowed(E::TYPE),
         actor,
@@ -136,33 +160,29 @@ pub(crate) async fn buffer<E: Event>(
         personal: sealed,
     };
     work.push(row, new_key);
-    Ok(id)
+    Ok(Recorded { id, at })
 }
 
 /// Adds an event of the customer's own, which carries nothing of the request that brought it.
-pub(crate) fn buffer_custom(
-    work: &mut Work,
-    tenant: TenantId,
-    kind: String,
-    data: Value,
-) -> EventId {
+pub(crate) fn buffer_custom(work: &mut Work, tenant: TenantId, event: CustomEvent) -> Recorded {
     let origin = work.origin().clone();
-    let id = EventId::new();
+    let (id, at) = (event.id, origin.app.config().clock.now());
     let actor = origin.actor.get().map(|actor| actor.principal.to_string());
     let row = EventRow {
         tenant,
         id,
-        at: origin.app.config().clock.now(),
+        at,
+        occurred_at: event.occurred_at,
         source: Source::Custom,
-        kind: Cow::Owned(kind),
+        kind: Cow::Owned(event.kind),
         actor: actor.unwrap_or_else(|| "system".to_owned()),
         subject: id.to_string(),
         request_id: origin.request_id.clone(),
-        data,
+        data: event.data,
         personal: None,
     };
     work.push(row, None);
-    id
+    Recorded { id, at }
 }
 
 fn take_personal(data: &mut Value, names: &[&str]) -> Map<String, Value> {
@@ -209,9 +229,10 @@ async fn write_one(db: &mut Db, row: &EventRow, outbox: &Outbox) -> Result<()> {
     sqlx::query!(
         "with recorded as (
            insert into core.events
-             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-             core.event_digest($1, $2, $3, $4, $5, $6, null, $7, $8, $9, $10))
+             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal,
+              occurred_at, digest)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12,
+             core.event_digest($1, $2, $3, $12, $4, $5, $6, null, $7, $8, $9, $10))
          )
          insert into core.outbox (subscriber, event_id, tenant_id, event_at)
          select subscriber, $2, $1, $3 from unnest($11::text[]) as s (subscriber)",
@@ -226,6 +247,7 @@ async fn write_one(db: &mut Db, row: &EventRow, outbox: &Outbox) -> Result<()> {
         row.data,
         row.personal.as_deref(),
         &outbox.subscribers as _,
+        row.occurred_at as _,
     )
     .execute(db)
     .await?;
@@ -238,13 +260,15 @@ async fn write_many(db: &mut Db, rows: &[EventRow], outbox: &Outbox) -> Result<(
     sqlx::query!(
         "with recorded as (
            insert into core.events
-             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal, digest)
+             (tenant_id, id, at, source, type, actor, subject, request_id, data, personal,
+              occurred_at, digest)
            select tenant_id, id, at, source, type, actor, subject, request_id, data, personal,
-             core.event_digest(tenant_id, id, at, source, type, actor, null, subject,
-               request_id, data, personal)
+             occurred_at, core.event_digest(tenant_id, id, at, occurred_at, source, type, actor,
+               null, subject, request_id, data, personal)
            from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
-               $7::text[], $8::jsonb[], $9::bytea[], $10::text[])
-             as e (tenant_id, id, at, type, actor, subject, request_id, data, personal, source)
+               $7::text[], $8::jsonb[], $9::bytea[], $10::text[], $15::timestamptz[])
+             as e (tenant_id, id, at, type, actor, subject, request_id, data, personal, source,
+               occurred_at)
          )
          insert into core.outbox (subscriber, event_id, tenant_id, event_at)
          select * from unnest($11::text[], $12::uuid[], $13::uuid[], $14::timestamptz[])",
@@ -262,6 +286,7 @@ async fn write_many(db: &mut Db, rows: &[EventRow], outbox: &Outbox) -> Result<(
         &outbox.events,
         &outbox.tenants,
         &outbox.ats as _,
+        columns.occurred_ats as _,
     )
     .execute(db)
     .await?;
@@ -274,6 +299,7 @@ struct Columns {
     tenants: Vec<uuid::Uuid>,
     ids: Vec<uuid::Uuid>,
     ats: Vec<Timestamp>,
+    occurred_ats: Vec<Option<Timestamp>>,
     kinds: Vec<String>,
     sources: Vec<&'static str>,
     actors: Vec<String>,
@@ -288,6 +314,7 @@ impl Columns {
         self.tenants.push(*row.tenant);
         self.ids.push(*row.id);
         self.ats.push(row.at);
+        self.occurred_ats.push(row.occurred_at);
         self.kinds.push(row.kind.to_string());
         self.sources.push(row.source.as_str());
         self.actors.push(row.actor.clone());

@@ -13,6 +13,7 @@ mod database;
 pub mod directory;
 mod error;
 mod event;
+mod housekeeping;
 mod http;
 mod id;
 mod limits;
@@ -35,17 +36,21 @@ pub use cx::Cx;
 pub use database::{Db, Finding, MigrateError, Migration, fingerprint, migrate};
 pub use directory::{ServiceAccountId, TenantId, UserId};
 pub use error::{Error, FieldError, Kind, OnConstraint, Result};
-pub use event::{Event, EventId, EventRecord};
+pub use event::{CustomEvent, Event, EventId, EventRecord, Recorded};
 pub use freehold_kernel_derive::{Event, endpoint};
+pub use housekeeping::EventGap;
 pub use http::{
     Accepted, Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment,
-    Handler, IfMatch, Input, Json, List, NoContent, NoFilter, Operation, Output, PUBLIC, Page,
-    Patch, Path, Route, Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
+    Handler, IfMatch, Input, Json, List, NoContent, NoFilter, OneOrMany, Operation, Output, PUBLIC,
+    Page, Patch, Path, Route, Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
 };
 pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
 pub use module::{EventType, Module, Permission, Resource};
-pub use stream::{Interest, Job, JobCx, Lane, ScheduleFn, StoredEvent, SubscriberFn};
+pub use stream::{
+    Claimed, Interest, Job, JobCx, Lane, RunBatch, RunJob, ScheduleFn, Settlement, StoredEvent,
+    SubscriberFn,
+};
 pub use subject_keys::SealedPart;
 pub use time::{Clock, Timestamp};
 pub use tx::{AccountTx, PlatformTx, SystemTx, Tx};

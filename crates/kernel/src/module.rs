@@ -14,9 +14,12 @@ use crate::app::App;
 use crate::changes::Change;
 use crate::error::Result;
 use crate::event::Event;
+use crate::housekeeping::Tick;
 use crate::http::{Route, Routes, example};
 use crate::ports::Authenticate;
-use crate::stream::{Interest, Job, JobKind, Schedule, ScheduleFn, Subscriber, SubscriberFn};
+use crate::stream::{
+    Interest, JobKind, RunBatch, RunJob, Schedule, ScheduleFn, Subscriber, SubscriberFn,
+};
 
 /// A capability: its tables, routes, permissions, events.
 pub struct Module {
@@ -218,17 +221,24 @@ impl Module {
         self
     }
 
-    /// Works on jobs of this kind.
+    /// Works on jobs of this kind, one by one.
     #[must_use]
-    pub fn job<J: Job>(mut self) -> Self {
-        self.jobs.push(JobKind::of::<J>());
+    pub fn job<J: RunJob>(mut self) -> Self {
+        self.jobs.push(JobKind::alone::<J>());
+        self
+    }
+
+    /// Works on jobs of this kind, many together.
+    #[must_use]
+    pub fn batch_job<J: RunBatch>(mut self) -> Self {
+        self.jobs.push(JobKind::together::<J>());
         self
     }
 
     /// Runs again and again, on one node at a time.
     #[must_use]
     pub fn schedule(mut self, name: &'static str, every: Duration, tick: ScheduleFn) -> Self {
-        self.schedules.push(Schedule { name, every, tick });
+        self.schedules.push(Schedule { name, every, tick: Tick::Whole(tick) });
         self
     }
 

@@ -8,13 +8,13 @@ use moka::sync::Cache;
 use serde_json::{Map, Value};
 
 use crate::changes::Change;
-use crate::crypto::{self, Keyring, SealingKey};
+use crate::crypto::{self, KeyId, Keyring, SealingKey};
 use crate::database::Db;
 use crate::directory::{TenantId, UserId};
 use crate::error::{Error, Result};
 use crate::event::EventId;
 use crate::time::Timestamp;
-use crate::tx::{AccountTx, Tx, Work};
+use crate::tx::{AccountTx, SystemTx, Tx, Work};
 
 /// An event's sealed part, and what is needed to open it.
 pub struct SealedPart<'a> {
@@ -62,6 +62,35 @@ impl Tx {
     pub async fn open(&mut self, place: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>> {
         let tenant = self.tenant();
         let (key, _) = subject_key(self.work_mut(), tenant, tenant.to_string()).await?;
+        Ok(key.open(&crypto::sha256(place), sealed)?)
+    }
+}
+
+impl SystemTx {
+    /// As [`Tx::open`], for a tenant of the batch.
+    ///
+    /// # Errors
+    /// When it was sealed elsewhere, altered, or its key is gone.
+    pub async fn open(
+        &mut self,
+        tenant: TenantId,
+        place: &[&[u8]],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>> {
+        let app = self.work_mut().origin().app.clone();
+        let name = (tenant, tenant.to_string());
+        let key = match app.subject_keys().0.get(&name) {
+            Some(key) => key,
+            None => {
+                let subject = std::slice::from_ref(&name.1);
+                let mut kept = load_keys(self.db(), app.keyring(), tenant, subject).await?;
+                let key = kept.remove(&name.1).map(Arc::new).ok_or_else(|| {
+                    Error::internal(format!("the key that seals secrets of {tenant} is gone"))
+                })?;
+                app.subject_keys().0.insert(name, key.clone());
+                key
+            }
+        };
         Ok(key.open(&crypto::sha256(place), sealed)?)
     }
 }
@@ -162,7 +191,8 @@ pub(crate) async fn subject_key(
     let (_, subject) = name;
     let now = app.config().clock.now();
     if work.is_wide() {
-        // At sign-up the person is being made right here: nobody else can want their key yet.
+        // At sign-up the person is being made right here: nobody else can want their key yet. When
+        // a subscriber or a schedule makes one, others wait for its COMMIT, which is never far.
         let key = load_or_make_key(work.db(), app.keyring(), tenant, &subject, now).await?;
         let key = Arc::new(key);
         return Ok((key.clone(), Some(NewKey { tenant, subject, key })));
@@ -228,6 +258,54 @@ async fn load_keys(
         keys.insert(row.subject, SealingKey::from_bytes(&key)?);
     }
     Ok(keys)
+}
+
+/// Seals a batch of keys anew that are sealed under one of these secret keys. Answers under which
+/// the batch was.
+pub(crate) async fn reseal(
+    db: &mut Db,
+    keyring: &Keyring,
+    under: &[Vec<u8>],
+    batch: i64,
+) -> Result<Vec<KeyId>> {
+    let rows = sqlx::query!(
+        "-- tidy: across tenants because the secret key is one for all
+         select tenant_id, subject, sealed_key from core.subject_keys
+         where substring(sealed_key for 4) = any($1) limit $2 for update skip locked",
+        under,
+        batch,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let (mut tenants, mut subjects, mut sealed, mut were) = (vec![], vec![], vec![], vec![]);
+    for row in rows {
+        let place = key_place(TenantId::from_uuid(row.tenant_id), &row.subject);
+        match keyring.reseal("subject key", &place, &row.sealed_key) {
+            Ok((was, key)) => {
+                were.push(was);
+                tenants.push(row.tenant_id);
+                subjects.push(row.subject);
+                sealed.push(key);
+            }
+            // One row that was tampered with must not keep all others from their new key.
+            Err(error) => {
+                let (tenant, subject) = (row.tenant_id, row.subject);
+                tracing::error!(%tenant, subject, %error, "a subject key cannot be sealed anew");
+            }
+        }
+    }
+    sqlx::query!(
+        "-- tidy: across tenants because each row is named with its tenant
+         update core.subject_keys k set sealed_key = n.sealed_key
+         from unnest($1::uuid[], $2::text[], $3::bytea[]) as n (tenant_id, subject, sealed_key)
+         where k.tenant_id = n.tenant_id and k.subject = n.subject",
+        &tenants,
+        &subjects,
+        &sealed,
+    )
+    .execute(db)
+    .await?;
+    Ok(were)
 }
 
 fn key_place(tenant: TenantId, subject: &str) -> [u8; 32] {

@@ -13,7 +13,7 @@ use crate::cx::Origin;
 use crate::database::{Access, Db};
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
-use crate::event::{self, Details, Event, EventId, EventRow};
+use crate::event::{self, CustomEvent, Details, Event, EventRow, Recorded};
 use crate::stream::{Job, NewJob, job};
 use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
@@ -35,7 +35,7 @@ pub struct AccountTx(Work);
 /// A transaction over all tenants, for operators' routes.
 pub struct PlatformTx(Work);
 
-/// A transaction of the kernel itself: partitions, changes, later outbox and jobs.
+/// A transaction of the kernel itself over all tenants: outbox, jobs, schedules.
 pub struct SystemTx(Work);
 
 /// Where a handler's transaction waits for the wrapper.
@@ -131,12 +131,11 @@ impl Tx {
         })
     }
 
-    /// Records that something happened: audit record and event, in this transaction. Answers the
-    /// event's id.
+    /// Records that something happened: audit record and event, in this transaction.
     ///
     /// # Errors
     /// When the event cannot be written as JSON or its personal part cannot be sealed.
-    pub async fn emit<E: Event>(&mut self, event: E) -> Result<EventId> {
+    pub async fn emit<E: Event>(&mut self, event: E) -> Result<Recorded> {
         let tenant = self.tenant;
         event::buffer(self.work_mut(), tenant, &event, Details::default()).await
     }
@@ -151,17 +150,17 @@ impl Tx {
         event: E,
         before: &R,
         after: &R,
-    ) -> Result<EventId> {
+    ) -> Result<Recorded> {
         let details = Details::between(before, after)?;
         let tenant = self.tenant;
         event::buffer(self.work_mut(), tenant, &event, details).await
     }
 
     /// Records an event of the customer's own: to those who subscribe to such events, and not to
-    /// the audit log. Answers its id.
-    pub fn emit_custom(&mut self, kind: String, data: serde_json::Value) -> EventId {
+    /// the audit log.
+    pub fn emit_custom(&mut self, event: CustomEvent) -> Recorded {
         let tenant = self.tenant;
-        event::buffer_custom(self.work_mut(), tenant, kind, data)
+        event::buffer_custom(self.work_mut(), tenant, event)
     }
 
     /// Asks for work to be done once this is committed.
@@ -336,7 +335,7 @@ macro_rules! wide_transaction {
             ///
             /// # Errors
             /// When the event cannot be written as JSON or its personal part cannot be sealed.
-            pub async fn emit<E: Event>(&mut self, tenant: TenantId, event: E) -> Result<EventId> {
+            pub async fn emit<E: Event>(&mut self, tenant: TenantId, event: E) -> Result<Recorded> {
                 event::buffer(&mut self.0, tenant, &event, Details::default()).await
             }
 
@@ -350,7 +349,7 @@ macro_rules! wide_transaction {
                 event: E,
                 before: &R,
                 after: &R,
-            ) -> Result<EventId> {
+            ) -> Result<Recorded> {
                 let details = Details::between(before, after)?;
                 event::buffer(&mut self.0, tenant, &event, details).await
             }
@@ -385,6 +384,32 @@ macro_rules! wide_transaction {
 wide_transaction!(AccountTx, Access::Account);
 wide_transaction!(PlatformTx, Access::Platform);
 wide_transaction!(SystemTx, Access::Dispatch);
+
+impl SystemTx {
+    /// For what is simply done again when PostgreSQL dies within the next second: taking rows off
+    /// the outbox, claiming jobs. What is committed after it by waiting for the disk keeps it too.
+    pub(crate) async fn begin_redoable(origin: Arc<Origin>) -> Result<Self> {
+        let db = origin.app.database().begin(Access::DispatchRedoable).await?;
+        Ok(Self(Work::new(db, origin, true)))
+    }
+
+    /// Business time of a tenant.
+    #[must_use]
+    pub fn now(&self, tenant: TenantId) -> Timestamp {
+        let real = self.real_now();
+        self.0.origin.app.clocks().get(tenant).map_or(real, |clock| clock.at(real))
+    }
+
+    /// As [`Tx::virtual_time`], for any tenant.
+    pub(crate) fn virtual_time(&self, tenant: TenantId, after: Duration) -> Option<Timestamp> {
+        let clock = self.0.origin.app.clocks().get(tenant).filter(|_| !after.is_zero())?;
+        Some(clock.at(self.real_now()) + after)
+    }
+
+    pub(crate) fn work_mut(&mut self) -> &mut Work {
+        &mut self.0
+    }
+}
 
 impl AccountTx {
     pub(crate) fn keyring(&self) -> &crate::crypto::Keyring {

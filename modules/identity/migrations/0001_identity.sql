@@ -36,7 +36,7 @@ create table identity.signing_keys (
   retired_at     timestamptz
 );
 comment on table identity.signing_keys is 'global: keys that sign access tokens';
-grant select, insert on identity.signing_keys to freehold_account;
+grant select, insert, update (sealed_private) on identity.signing_keys to freehold_account;
 
 -- A program of a tenant, with roles of its own. Survives the person who made it.
 create table identity.service_accounts (

@@ -47,11 +47,23 @@ pub(crate) async fn load_or_make(app: &Arc<App>, keys: &SharedKeys) -> Result<()
     for key in &known {
         let private = app.keyring().open(PURPOSE, &place(key.id), &key.sealed_private)?;
         keys.add(Id::from_uuid(key.id), &key.public_key, &private);
+        if !app.keyring().is_current(&key.sealed_private) {
+            seal_anew(app, &mut tx, key.id, &private).await?;
+        }
     }
     if known.is_empty() {
         make(app, &mut tx, keys).await?;
     }
     tx.commit().await
+}
+
+/// Under the secret key in use, so that the earlier one may be forgotten.
+async fn seal_anew(app: &App, tx: &mut AccountTx, id: Uuid, private: &[u8]) -> Result<()> {
+    let sealed = app.keyring().seal(PURPOSE, &place(id), private)?;
+    sqlx::query!("update identity.signing_keys set sealed_private = $2 where id = $1", id, sealed,)
+        .execute(tx.db())
+        .await?;
+    Ok(())
 }
 
 async fn make(app: &App, tx: &mut AccountTx, keys: &SharedKeys) -> Result<()> {

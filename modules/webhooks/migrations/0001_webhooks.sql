@@ -16,9 +16,18 @@ create table webhooks.endpoints (
   primary key (tenant_id, id)
 );
 comment on table webhooks.endpoints is 'tenant: receivers of events';
-select core.tenant_table('webhooks.endpoints', dispatch => 'select');
+select core.tenant_table('webhooks.endpoints', dispatch => 'select, update (is_active, version)');
 
--- One event on its way to one receiver.
+-- A delivery's id: the time of its event, then a digest of event and endpoint (UUIDv7's layout). An
+-- event that is dispatched twice makes the same row, and ids sort by time.
+create function webhooks.delivery_id(event_id uuid, endpoint_id uuid) returns uuid
+language sql immutable parallel safe as $$
+  select overlay(
+    overlay(md5(event_id::text || endpoint_id::text) placing left(replace(event_id::text, '-', ''), 12) || '7' from 1 for 13)
+    placing '8' from 17 for 1)::uuid
+$$;
+
+-- One event on its way to one receiver. What is sent is the event's data, in core.events.
 create table webhooks.deliveries (
   tenant_id       uuid not null,
   id              uuid not null,
@@ -26,8 +35,8 @@ create table webhooks.deliveries (
   event_id        uuid not null,
   event_type      text not null,
   event_at        timestamptz not null,
-  data            jsonb not null,
   status          text not null default 'pending' check (status in ('pending', 'delivered', 'failed')),
+  turn            int not null default 1, -- goes up when it is retried by hand: older jobs are void
   attempts        int not null default 0,
   status_code     int,
   error           text,
@@ -35,13 +44,11 @@ create table webhooks.deliveries (
   delivered_at    timestamptz,
   created_at      timestamptz not null,
   primary key (tenant_id, id),
-  -- Events come at least once; each goes to a receiver once.
-  constraint deliveries_once unique (tenant_id, endpoint_id, event_id),
   foreign key (tenant_id, endpoint_id) references webhooks.endpoints (tenant_id, id) on delete cascade
-);
+) with (fillfactor = 80);
 comment on table webhooks.deliveries is 'tenant: events on their way to receivers';
 create index deliveries_by_endpoint on webhooks.deliveries (tenant_id, endpoint_id, id);
-select core.tenant_table('webhooks.deliveries', dispatch => 'select, insert');
+select core.tenant_table('webhooks.deliveries', app => 'select, insert, update', dispatch => 'select, insert, update');
 
 -- One request to a receiver, and what came back.
 create table webhooks.attempts (
@@ -57,7 +64,7 @@ create table webhooks.attempts (
   foreign key (tenant_id, delivery_id) references webhooks.deliveries (tenant_id, id) on delete cascade
 );
 comment on table webhooks.attempts is 'tenant: requests to receivers';
-select core.tenant_table('webhooks.attempts');
+select core.tenant_table('webhooks.attempts', app => 'select', dispatch => 'insert');
 
 -- Ids under which the customer's own product sent us events: the same id again is the same event.
 create table webhooks.event_keys (

@@ -1,16 +1,22 @@
-//! The job that makes one request to one receiver and writes down what came of it.
+//! The job behind every delivery: many are planned together, sent side by side, and written down
+//! together.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use freehold_egress::{Answer, Egress, HeaderName, HeaderValue, Request};
+use freehold_egress::Egress;
 use freehold_kernel::crypto::random;
-use freehold_kernel::{Error, Event, Job, JobCx, Lane, Result, Timestamp, Tx};
+use freehold_kernel::{
+    App, Claimed, Error, Event, Job, Lane, Result, RunBatch, Settlement, SystemTx, TenantId,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::deliveries::DeliveryId;
 use crate::endpoints::{EndpointId, place};
+use crate::request::{Message, Reply, send};
 use crate::signature::Secret;
 
 /// After the first request and each retry but the last: how long until the next, give or take a
@@ -22,16 +28,19 @@ const RETRIES: [Duration; 5] = [
     Duration::from_secs(40),
     Duration::from_secs(80),
 ];
-/// How much of an answer is kept.
-const KEPT_BODY: usize = 4 * 1024;
+const OFF: &str = "the webhook is switched off; switch it on and retry";
+
+const GIVEN_UP: &str = "a fault on our side kept it from being sent; retry it";
 
 /// One delivery, to be tried now.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Deliver {
     /// The delivery.
     pub(crate) delivery: DeliveryId,
     /// Where it goes: what jobs at the same receiver have in common.
     pub(crate) endpoint: EndpointId,
+    /// Void once the delivery has been retried by hand, which begins another turn.
+    pub(crate) turn: i32,
 }
 
 /// A receiver said 410 Gone, so nothing more is sent to it.
@@ -47,25 +56,24 @@ pub(crate) struct WebhookDisabled {
     reason: &'static str,
 }
 
-/// What is to be sent where.
-struct Plan {
-    url: String,
-    is_active: bool,
-    sealed_secret: Vec<u8>,
-    event_id: freehold_kernel::EventId,
-    event_type: String,
-    event_at: Timestamp,
-    data: Value,
-    status: String,
+/// What is to be done about a delivery.
+pub(crate) enum Plan {
+    /// Make a request.
+    Send(Box<Message>),
+    /// The endpoint is switched off.
+    Off,
+    /// It was removed, has arrived, or another job has its turn.
+    Nothing,
 }
 
-/// What came of a request.
-struct Outcome {
-    status_code: Option<i32>,
-    error: Option<String>,
-    body: Option<String>,
-    duration_ms: i32,
-    retry_after: Option<Duration>,
+/// What was done.
+pub(crate) enum Outcome {
+    /// A request was made, the nth.
+    Sent(u32, Reply),
+    /// None, for the endpoint is switched off.
+    Off,
+    /// None, for there was nothing to do.
+    Nothing,
 }
 
 impl Job for Deliver {
@@ -76,195 +84,134 @@ impl Job for Deliver {
         Some(self.endpoint.to_string())
     }
 
-    /// Only for failures of ours: those of the receiver are repeated by [`Deliver::run`] itself.
+    /// Only for failures of ours: those of the receiver are [settled](Settlement::Again).
     fn retry_after(failures: u32) -> Option<Duration> {
         (failures < 20).then(|| Duration::from_secs(u64::from(failures.min(30))))
     }
 
-    async fn run(self, cx: JobCx) -> Result<()> {
-        let Some((plan, secret)) = self.plan(&cx).await? else {
-            let mut tx = cx.tx().await?;
-            cx.finish(&mut tx).await?;
-            return tx.commit().await;
-        };
-        let egress = cx.state::<Egress>()?;
-        let outcome = send(&egress, &cx, &plan, &secret).await?;
-        self.record(&cx, &outcome).await
-    }
-}
-
-impl Deliver {
-    /// What to send; `None` when there is nothing to send any more.
-    async fn plan(&self, cx: &JobCx) -> Result<Option<(Plan, Secret)>> {
-        let mut tx = cx.tx().await?;
-        let tenant = tx.tenant();
-        let plan = sqlx::query_as!(
-            Plan,
-            "select w.url, w.is_active, w.sealed_secret, d.event_id, d.event_type, d.event_at,
-               d.data, d.status
-             from webhooks.deliveries d
-             join webhooks.endpoints w on w.tenant_id = d.tenant_id and w.id = d.endpoint_id
-             where d.tenant_id = $1 and d.id = $2",
-            *tenant,
-            *self.delivery,
-        )
-        .fetch_optional(tx.db())
-        .await?;
-        let Some(plan) = plan.filter(|plan| plan.is_active && plan.status == "pending") else {
-            return Ok(None);
-        };
-        let secret = tx.open(&place(&self.endpoint), &plan.sealed_secret).await?;
-        Ok(Some((plan, Secret::from_bytes(secret))))
-    }
-
-    /// The attempt, what it means for the delivery, and the end or repetition of this job: together.
-    async fn record(&self, cx: &JobCx, outcome: &Outcome) -> Result<()> {
-        let mut tx = cx.tx().await?;
-        let number = self.log(&mut tx, outcome).await?;
-        let arrived = outcome.status_code.is_some_and(|code| (200..300).contains(&code));
-        let gone = outcome.status_code == Some(410);
-        let next = if arrived || gone { None } else { wait(number, outcome.retry_after)? };
-        let status = match (arrived, next) {
-            (true, _) => "delivered",
-            (false, Some(_)) => "pending",
-            (false, None) => "failed",
-        };
-        let (tenant, now) = (tx.tenant(), tx.now());
+    /// What waits for nothing any more must not look as if it did.
+    async fn given_up(tx: &mut SystemTx, claimed: &Claimed<Self>, _: &str) -> Result<()> {
         sqlx::query!(
             "update webhooks.deliveries
-             set status = $3, status_code = $4, error = $5, next_attempt_at = $6, delivered_at = $7
-             where tenant_id = $1 and id = $2",
-            *tenant,
-            *self.delivery,
-            status,
-            outcome.status_code,
-            outcome.error,
-            next.map(|wait| now + wait) as _,
-            arrived.then_some(now) as _,
+             set status = 'failed', next_attempt_at = null, error = $4
+             where tenant_id = $1 and id = $2 and turn = $3 and status = 'pending'",
+            *claimed.tenant,
+            *claimed.job.delivery,
+            claimed.job.turn,
+            GIVEN_UP,
         )
         .execute(tx.db())
         .await?;
-        if gone {
-            self.switch_off(&mut tx).await?;
-        }
-        match next {
-            Some(wait) => {
-                let why = outcome.error.as_deref().unwrap_or("the receiver did not accept it");
-                cx.repeat(&mut tx, wait, why).await?;
-            }
-            None => cx.finish(&mut tx).await?,
-        }
-        tx.commit().await
-    }
-
-    /// Writes the attempt down; answers which one it was since the delivery set out or was retried.
-    async fn log(&self, tx: &mut Tx, outcome: &Outcome) -> Result<u32> {
-        let (tenant, now) = (tx.tenant(), tx.now());
-        let number = sqlx::query_scalar!(
-            "update webhooks.deliveries set attempts = attempts + 1
-             where tenant_id = $1 and id = $2 returning attempts",
-            *tenant,
-            *self.delivery,
-        )
-        .fetch_one(tx.db())
-        .await?;
-        sqlx::query!(
-            "insert into webhooks.attempts
-               (tenant_id, delivery_id, number, at, duration_ms, status_code, error, response_body)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            *tenant,
-            *self.delivery,
-            number,
-            now as _,
-            outcome.duration_ms,
-            outcome.status_code,
-            outcome.error,
-            outcome.body,
-        )
-        .execute(tx.db())
-        .await?;
-        Ok(u32::try_from(number).unwrap_or(u32::MAX))
-    }
-
-    async fn switch_off(&self, tx: &mut Tx) -> Result<()> {
-        let tenant = tx.tenant();
-        sqlx::query!(
-            "update webhooks.endpoints set is_active = false, version = version + 1
-             where tenant_id = $1 and id = $2",
-            *tenant,
-            *self.endpoint,
-        )
-        .execute(tx.db())
-        .await?;
-        let reason = "the receiver answered 410 Gone";
-        tx.emit(WebhookDisabled { webhook_id: self.endpoint, reason }).await?;
         Ok(())
     }
 }
 
-/// One signed request. Everything that goes wrong on the way is an outcome, not an error.
-async fn send(egress: &Egress, cx: &JobCx, plan: &Plan, secret: &Secret) -> Result<Outcome> {
-    let now = cx.app().config().clock.now();
-    let body = serde_json::to_vec(&json!({
-        "type": plan.event_type, "timestamp": plan.event_at, "data": plan.data,
-    }))?;
-    let target = match egress.check_url(&plan.url) {
-        Ok(target) => target,
-        Err(refusal) => return Ok(Outcome::failed(refusal.to_string(), Duration::ZERO)),
-    };
-    let id = plan.event_id.to_string();
-    let signed = [
-        ("content-type", "application/json".to_owned()),
-        ("webhook-id", id.clone()),
-        ("webhook-timestamp", now.unix_seconds().to_string()),
-        ("webhook-signature", secret.sign(&id, now.unix_seconds(), &body)),
-        ("x-webhook-signature", secret.sign_simply(&body)),
-    ];
-    let mut request = Request::post(target, body);
-    for (name, value) in signed {
-        let value = HeaderValue::from_str(&value).map_err(Error::internal)?;
-        request = request.header(HeaderName::from_static(name), value);
-    }
-    let began = Instant::now();
-    Ok(match egress.send(request).await {
-        Ok(answer) => Outcome::of(&answer),
-        Err(failure) => Outcome::failed(failure.to_string(), began.elapsed()),
-    })
-}
+impl RunBatch for Deliver {
+    type Plan = Plan;
+    type Outcome = Outcome;
 
-impl Outcome {
-    fn of(answer: &Answer) -> Self {
-        let kept = &answer.body[..answer.body.len().min(KEPT_BODY)];
-        // U+0000 cannot be stored, and a receiver may well send it.
-        let body = String::from_utf8_lossy(kept).replace('\0', "\u{fffd}");
-        let error =
-            (!answer.is_success()).then(|| format!("the receiver answered {}", answer.status));
-        Self {
-            status_code: Some(i32::from(answer.status)),
-            error,
-            body: Some(body),
-            duration_ms: milliseconds(answer.total),
-            retry_after: retry_after(answer),
+    async fn plan(tx: &mut SystemTx, jobs: &[Claimed<Self>]) -> Result<Vec<Plan>> {
+        let tenants: Vec<Uuid> = jobs.iter().map(|claimed| *claimed.tenant).collect();
+        let ids: Vec<Uuid> = jobs.iter().map(|claimed| *claimed.job.delivery).collect();
+        let turns: Vec<i32> = jobs.iter().map(|claimed| claimed.job.turn).collect();
+        let rows = sqlx::query!(
+            r#"-- tidy: across tenants because a batch holds deliveries of many
+             select j.place as "place!", w.id as endpoint, w.url, w.is_active, w.sealed_secret,
+               d.event_id, d.event_type, d.attempts, e.data,
+               coalesce(e.occurred_at, e.at) as "timestamp!: Timestamp"
+             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
+               as j (tenant_id, id, turn, place)
+             join webhooks.deliveries d on d.tenant_id = j.tenant_id and d.id = j.id
+             join webhooks.endpoints w on w.tenant_id = d.tenant_id and w.id = d.endpoint_id
+             join core.events e
+               on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
+             where d.status = 'pending' and d.turn = j.turn"#,
+            &tenants,
+            &ids,
+            &turns,
+        )
+        .fetch_all(tx.db())
+        .await?;
+        let mut plans: Vec<Plan> = jobs.iter().map(|_| Plan::Nothing).collect();
+        for row in rows {
+            // Counted from 1.
+            let at = usize::try_from(row.place).unwrap_or_default().saturating_sub(1);
+            let (Some(plan), Some(claimed)) = (plans.get_mut(at), jobs.get(at)) else { continue };
+            // A test may be what tells whether to switch it on.
+            if !row.is_active && row.event_type != "webhook.tested" {
+                *plan = Plan::Off;
+                continue;
+            }
+            let place = place(&row.endpoint);
+            let secret = tx.open(claimed.tenant, &place, &row.sealed_secret).await?;
+            *plan = Plan::Send(Box::new(Message {
+                url: row.url,
+                secret: Secret::from_bytes(secret),
+                event: row.event_id,
+                kind: row.event_type,
+                timestamp: row.timestamp,
+                data: row.data,
+                number: u32::try_from(row.attempts).unwrap_or(u32::MAX).saturating_add(1),
+            }));
+        }
+        Ok(plans)
+    }
+
+    async fn run(plan: Plan, app: Arc<App>) -> Result<Outcome> {
+        match plan {
+            Plan::Send(message) => {
+                let egress: Egress = app
+                    .state()
+                    .ok_or_else(|| Error::internal("webhooks need a way out of this machine"))?;
+                let reply = send(&egress, app.config().clock.now(), &message).await?;
+                Ok(Outcome::Sent(message.number, reply))
+            }
+            Plan::Off => Ok(Outcome::Off),
+            Plan::Nothing => Ok(Outcome::Nothing),
         }
     }
 
-    fn failed(error: String, after: Duration) -> Self {
-        let duration_ms = milliseconds(after);
-        Self { status_code: None, error: Some(error), body: None, duration_ms, retry_after: None }
+    async fn record(
+        tx: &mut SystemTx,
+        done: &[(Claimed<Self>, Outcome)],
+    ) -> Result<Vec<Settlement>> {
+        let (mut lines, mut gone) = (Vec::with_capacity(done.len()), Vec::new());
+        let mut settlements = Vec::with_capacity(done.len());
+        for (claimed, outcome) in done {
+            let next = match outcome {
+                Outcome::Sent(number, reply) => next(*number, reply)?,
+                Outcome::Off | Outcome::Nothing => None,
+            };
+            lines.extend(Line::of(claimed, outcome, tx.now(claimed.tenant), next));
+            if outcome.is_gone() {
+                gone.push(claimed);
+            }
+            settlements.push(match (next, outcome) {
+                (Some(after), Outcome::Sent(_, reply)) => {
+                    Settlement::Again { after, why: reply.reason() }
+                }
+                _ => Settlement::Done,
+            });
+        }
+        write(tx, lines).await?;
+        switch_off(tx, &gone).await?;
+        Ok(settlements)
     }
 }
 
-fn milliseconds(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+impl Outcome {
+    /// Whether the receiver wants nothing more, ever.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Sent(_, Reply { status_code: Some(410), .. }))
+    }
 }
 
-/// What a receiver that is busy asks for, in seconds; at most an hour.
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    if !matches!(answer.status, 429 | 503) {
-        return None;
+/// When the next request is due; `None` when it arrived, will never, or this was the last.
+fn next(number: u32, reply: &Reply) -> Result<Option<Duration>> {
+    if reply.arrived() || reply.status_code == Some(410) {
+        return Ok(None);
     }
-    let seconds = answer.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(Duration::from_secs(3600)))
+    wait(number, reply.retry_after)
 }
 
 /// How long until the next request after `failures` of them; `None` after the last.
@@ -275,6 +222,130 @@ fn wait(failures: u32, asked: Option<Duration>) -> Result<Option<Duration>> {
     let [dice] = random::<1>()?;
     let jittered = planned.mul_f64(0.9 + 0.2 * f64::from(dice) / 255.0);
     Ok(Some(asked.map_or(jittered, |asked| asked.max(jittered))))
+}
+
+/// What is written down about a delivery.
+#[derive(Serialize)]
+struct Line {
+    tenant_id: Uuid,
+    id: Uuid,
+    /// The last turn that this says something about.
+    turn: i32,
+    status: &'static str,
+    /// Whether a request was made.
+    requested: bool,
+    at: Timestamp,
+    next_attempt_at: Option<Timestamp>,
+    status_code: Option<i32>,
+    error: Option<String>,
+    duration_ms: i32,
+    response_body: Option<String>,
+}
+
+impl Line {
+    /// `None` when there is nothing to tell.
+    fn of(
+        claimed: &Claimed<Deliver>,
+        outcome: &Outcome,
+        at: Timestamp,
+        next: Option<Duration>,
+    ) -> Option<Self> {
+        let off = Self {
+            tenant_id: *claimed.tenant,
+            id: *claimed.job.delivery,
+            turn: claimed.job.turn,
+            status: "failed",
+            requested: false,
+            at,
+            next_attempt_at: next.map(|after| at + after),
+            status_code: None,
+            error: Some(OFF.to_owned()),
+            duration_ms: 0,
+            response_body: None,
+        };
+        match outcome {
+            Outcome::Nothing => None,
+            Outcome::Off => Some(off),
+            Outcome::Sent(_, reply) => Some(Self {
+                status: match (reply.arrived(), next) {
+                    (true, _) => "delivered",
+                    (false, Some(_)) => "pending",
+                    (false, None) => "failed",
+                },
+                // What has arrived ends every turn.
+                turn: if reply.arrived() { i32::MAX } else { off.turn },
+                requested: true,
+                status_code: reply.status_code,
+                error: reply.error.clone(),
+                duration_ms: reply.duration_ms,
+                response_body: reply.body.clone(),
+                ..off
+            }),
+        }
+    }
+}
+
+/// The requests and what they mean for their deliveries. What was sent in a turn that is over says
+/// nothing about the next one, unless it arrived.
+async fn write(tx: &mut SystemTx, lines: Vec<Line>) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- tidy: across tenants because a batch holds deliveries of many
+         with l as (
+           select * from jsonb_to_recordset($1) as l (
+             tenant_id uuid, id uuid, turn int, status text, requested bool, at timestamptz,
+             next_attempt_at timestamptz, status_code int, error text, duration_ms int,
+             response_body text)
+         ), changed as (
+           update webhooks.deliveries d
+           set attempts = d.attempts + l.requested::int,
+             status = case when d.turn <= l.turn then l.status else d.status end,
+             status_code = case when d.turn <= l.turn then l.status_code else d.status_code end,
+             error = case when d.turn <= l.turn then l.error else d.error end,
+             next_attempt_at =
+               case when d.turn <= l.turn then l.next_attempt_at else d.next_attempt_at end,
+             delivered_at = case when l.status = 'delivered' then l.at else d.delivered_at end
+           from l where d.tenant_id = l.tenant_id and d.id = l.id
+           returning d.tenant_id, d.id, d.attempts
+         )
+         insert into webhooks.attempts
+           (tenant_id, delivery_id, number, at, duration_ms, status_code, error, response_body)
+         select c.tenant_id, c.id, c.attempts, l.at, l.duration_ms, l.status_code, l.error,
+           l.response_body
+         from changed c join l on l.tenant_id = c.tenant_id and l.id = c.id
+         where l.requested",
+        serde_json::to_value(lines)?,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
+}
+
+async fn switch_off(tx: &mut SystemTx, gone: &[&Claimed<Deliver>]) -> Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<Uuid> = gone.iter().map(|claimed| *claimed.tenant).collect();
+    let ids: Vec<Uuid> = gone.iter().map(|claimed| *claimed.job.endpoint).collect();
+    let switched = sqlx::query!(
+        "-- tidy: across tenants because a batch holds deliveries of many
+         update webhooks.endpoints w set is_active = false, version = version + 1
+         from unnest($1::uuid[], $2::uuid[]) as g (tenant_id, id)
+         where w.tenant_id = g.tenant_id and w.id = g.id and w.is_active
+         returning w.tenant_id, w.id",
+        &tenants,
+        &ids,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    for row in switched {
+        let reason = "the receiver answered 410 Gone";
+        let event = WebhookDisabled { webhook_id: row.id, reason };
+        tx.emit(TenantId::from_uuid(row.tenant_id), event).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The delivery log: what was sent where, how often, and what came back.
 
 use freehold_kernel::{
-    EventId, Id, Json, List, Named, Page, Path, Result, Routes, Timestamp, Tx, endpoint,
+    Error, EventId, Id, Json, List, Named, Page, Path, Result, Routes, Timestamp, Tx, endpoint,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,9 +35,9 @@ pub(crate) struct Delivery {
     /// What happened.
     #[schema(example = "user.updated")]
     event: String,
-    /// The event's fields.
-    #[schema(value_type = Object, example = json!({"userId": "usr_01jz8q6k3mf1g8tvkh4z6c9x2b"}))]
-    payload: Value,
+    /// The event's fields; null once the event is no longer kept.
+    #[schema(value_type = Option<Object>, example = json!({"userId": "usr_01jz8q6k3mf1g8tvkh4z6c9x2b"}))]
+    payload: Option<Value>,
     /// `pending`, `delivered` or `failed`.
     #[schema(example = "delivered")]
     status: String,
@@ -127,12 +127,15 @@ async fn list_deliveries(
     .await?;
     let deliveries = sqlx::query_as!(
         Delivery,
-        "select id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
-           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at
-         from webhooks.deliveries
-         where tenant_id = $1 and endpoint_id = $2 and ($3::uuid is null or id < $3)
-           and ($4::text is null or status = $4) and ($5::text is null or event_type = $5)
-         order by id desc limit $6",
+        r#"select d.id, d.endpoint_id as webhook_id, d.event_id, d.event_type as event,
+           e.data as "payload?", d.status, d.status_code, d.error, d.attempts, d.next_attempt_at,
+           d.delivered_at, d.created_at
+         from webhooks.deliveries d
+         left join core.events e
+           on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
+         where d.tenant_id = $1 and d.endpoint_id = $2 and ($3::uuid is null or d.id < $3)
+           and ($4::text is null or d.status = $4) and ($5::text is null or d.event_type = $5)
+         order by d.id desc limit $6"#,
         *tenant,
         *id,
         after,
@@ -152,17 +155,7 @@ async fn get_delivery(
     mut tx: Tx,
 ) -> Result<Json<DeliveryWithAttempts>> {
     let tenant = tx.tenant();
-    let found = sqlx::query_as!(
-        Delivery,
-        "select id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
-           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at
-         from webhooks.deliveries where tenant_id = $1 and endpoint_id = $2 and id = $3",
-        *tenant,
-        *id,
-        *delivery,
-    )
-    .fetch_one(tx.db())
-    .await?;
+    let found = find(&mut tx, id, delivery).await?;
     let tries = sqlx::query_as!(
         Attempt,
         "select number, at, duration_ms, status_code, error, response_body
@@ -175,19 +168,32 @@ async fn get_delivery(
     Ok(Json(DeliveryWithAttempts { delivery: found, tries }))
 }
 
-/// Try a delivery again, now. Requests already made count: after the last retry it is tried once.
-#[endpoint]
+/// Try a delivery again, now, whatever became of it. Requests already made count: after the last
+/// retry it is tried once.
+#[endpoint("webhooks.switched_off")]
 async fn retry_delivery(
     Path((id, delivery)): Path<(EndpointId, DeliveryId)>,
     mut tx: Tx,
 ) -> Result<Json<Delivery>> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let found = sqlx::query_as!(
-        Delivery,
-        "update webhooks.deliveries set status = 'pending', next_attempt_at = $4
+    let endpoint = sqlx::query!(
+        "select is_active from webhooks.endpoints where tenant_id = $1 and id = $2",
+        *tenant,
+        *id,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    if !endpoint.is_active {
+        return Err(Error::conflict(
+            "webhooks.switched_off",
+            "This webhook is switched off; switch it on first.",
+        ));
+    }
+    let retried = sqlx::query!(
+        "update webhooks.deliveries
+         set status = 'pending', next_attempt_at = $4, turn = turn + 1
          where tenant_id = $1 and endpoint_id = $2 and id = $3
-         returning id, endpoint_id as webhook_id, event_id, event_type as event, data as payload,
-           status, status_code, error, attempts, next_attempt_at, delivered_at, created_at",
+         returning turn",
         *tenant,
         *id,
         *delivery,
@@ -195,6 +201,26 @@ async fn retry_delivery(
     )
     .fetch_one(tx.db())
     .await?;
-    tx.enqueue(&Deliver { delivery, endpoint: id })?;
-    Ok(Json(found))
+    tx.enqueue(&Deliver { delivery, endpoint: id, turn: retried.turn })?;
+    Ok(Json(find(&mut tx, id, delivery).await?))
+}
+
+async fn find(tx: &mut Tx, id: EndpointId, delivery: DeliveryId) -> Result<Delivery> {
+    let tenant = tx.tenant();
+    let found = sqlx::query_as!(
+        Delivery,
+        r#"select d.id, d.endpoint_id as webhook_id, d.event_id, d.event_type as event,
+           e.data as "payload?", d.status, d.status_code, d.error, d.attempts, d.next_attempt_at,
+           d.delivered_at, d.created_at
+         from webhooks.deliveries d
+         left join core.events e
+           on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
+         where d.tenant_id = $1 and d.endpoint_id = $2 and d.id = $3"#,
+        *tenant,
+        *id,
+        *delivery,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    Ok(found)
 }

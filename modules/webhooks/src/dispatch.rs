@@ -4,8 +4,6 @@
 use freehold_kernel::{Result, StoredEvent, SystemTx, TenantId};
 
 use crate::deliver::Deliver;
-use crate::deliveries::DeliveryId;
-use crate::endpoints::EndpointId;
 
 /// Handles a batch. Events come at least once; the unique key makes each go to a receiver once.
 pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<()> {
@@ -14,33 +12,31 @@ pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<
     let kinds: Vec<String> = batch.iter().map(|event| event.kind.clone()).collect();
     let patterns: Vec<String> = batch.iter().map(|event| patterns(&event.kind)).collect();
     let ats: Vec<freehold_kernel::Timestamp> = batch.iter().map(|event| event.at).collect();
-    let data: Vec<serde_json::Value> = batch.iter().map(|event| event.data.clone()).collect();
     let now = tx.real_now();
     let rows = sqlx::query!(
         r#"-- tidy: across tenants because a batch holds events of many
          insert into webhooks.deliveries
-           (tenant_id, id, endpoint_id, event_id, event_type, event_at, data, created_at)
-         select e.tenant_id, gen_random_uuid(), w.id, e.id, e.kind, e.at, e.data, $7
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::jsonb[])
-           as e (tenant_id, id, kind, patterns, at, data)
+           (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
+         select e.tenant_id, webhooks.delivery_id(e.id, w.id), w.id, e.id, e.kind, e.at, $6
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
+           as e (tenant_id, id, kind, patterns, at)
          join webhooks.endpoints w on w.tenant_id = e.tenant_id
          where w.is_active and e.kind <> 'webhook.tested'
            and w.events && string_to_array(e.patterns, ',')
-         on conflict on constraint deliveries_once do nothing
-         returning tenant_id, id, endpoint_id"#,
+         on conflict (tenant_id, id) do nothing
+         returning tenant_id, id, endpoint_id, turn"#,
         &tenants,
         &ids,
         &kinds,
         &patterns,
         ats as _,
-        &data,
         now as _,
     )
     .fetch_all(tx.db())
     .await?;
     for row in rows {
-        let (delivery, endpoint) = (DeliveryId::from(*row.id), EndpointId::from(*row.endpoint_id));
-        tx.enqueue(TenantId::from_uuid(row.tenant_id), &Deliver { delivery, endpoint })?;
+        let deliver = Deliver { delivery: row.id, endpoint: row.endpoint_id, turn: row.turn };
+        tx.enqueue(TenantId::from_uuid(row.tenant_id), &deliver)?;
     }
     Ok(())
 }

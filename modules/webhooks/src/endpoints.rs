@@ -331,22 +331,22 @@ async fn enable_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<WithEt
 async fn test_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<Json<TestSent>> {
     find(&mut tx, id).await?;
     let event = tx.emit(WebhookTested { webhook_id: id }).await?;
-    let (tenant, delivery, now) = (tx.tenant(), DeliveryId::new(), tx.now());
-    sqlx::query!(
-        "insert into webhooks.deliveries
-           (tenant_id, id, endpoint_id, event_id, event_type, event_at, data, created_at)
-         values ($1, $2, $3, $4, 'webhook.tested', $5, $6, $5)",
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let made = sqlx::query!(
+        r#"insert into webhooks.deliveries
+             (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
+           values ($1, webhooks.delivery_id($3, $2), $2, $3, 'webhook.tested', $4, $5)
+           returning id as "id: DeliveryId", turn"#,
         *tenant,
-        *delivery,
         *id,
-        *event,
+        *event.id,
+        event.at as _,
         now as _,
-        serde_json::json!({"webhookId": id}),
     )
-    .execute(tx.db())
+    .fetch_one(tx.db())
     .await?;
-    tx.enqueue(&Deliver { delivery, endpoint: id })?;
-    Ok(Json(TestSent { id: delivery }))
+    tx.enqueue(&Deliver { delivery: made.id, endpoint: id, turn: made.turn })?;
+    Ok(Json(TestSent { id: made.id }))
 }
 
 /// A rule for garde: a name, `resource.*`, or `*`.
@@ -374,6 +374,13 @@ fn check_url(egress: &Egress, url: &str) -> Result<()> {
 
 async fn check_count(tx: &mut Tx) -> Result<()> {
     let tenant = tx.tenant();
+    // One at a time, or two could both find the last place free.
+    sqlx::query!(
+        "select tenant_id from core.tenants where tenant_id = $1 for no key update",
+        *tenant
+    )
+    .fetch_one(tx.db())
+    .await?;
     let count = sqlx::query_scalar!(
         r#"select count(*) as "count!" from webhooks.endpoints where tenant_id = $1"#,
         *tenant,

@@ -6,6 +6,7 @@ mod dispatch;
 mod endpoints;
 mod event_types;
 mod events;
+mod request;
 mod signature;
 
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub fn module(egress: Egress) -> Module {
         .routes(event_types::routes())
         .routes(events::routes())
         .on_events(Interest::All, |tx, batch| Box::pin(dispatch::fan_out(tx, batch)))
-        .job::<deliver::Deliver>()
+        .batch_job::<deliver::Deliver>()
         .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
             Box::pin(events::forget_keys(tx))
         })

@@ -51,7 +51,7 @@ pub struct Settings {
     pub postgres_bin: Option<PathBuf>,
     /// A database of one's own.
     pub database: DatabaseSettings,
-    /// Bounds on requests.
+    /// Bounds on requests and on the past.
     pub limits: Limits,
 }
 
@@ -253,6 +253,7 @@ fn limits(values: &Values) -> Result<Limits, SettingsError> {
             known.per_tenant,
         )?,
         shutdown_grace: seconds("limits.shutdown_seconds", known.shutdown_grace)?,
+        events_kept_months: number(values, "events_kept_months", known.events_kept_months)?,
     })
 }
 

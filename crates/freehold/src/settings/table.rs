@@ -124,6 +124,13 @@ pub const SETTINGS: &[Setting] = &[
         "Earlier secret keys that may still open, newest first, separated by commas.",
     ),
     of(
+        "FREEHOLD_EVENTS_KEPT_MONTHS",
+        "events_kept_months",
+        "84",
+        "Months that events, and with them the audit log, are kept; at least 1. Older months are \
+         dropped, and what they held is noted.",
+    ),
+    of(
         "FREEHOLD_LOG",
         "log.filter",
         DEFAULT_LOG,

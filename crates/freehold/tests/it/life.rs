@@ -55,6 +55,7 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
     key.expect(201);
     let (webhook, delivery) = receive(&owner).await;
     wind_a_clock(app, &tenant).await;
+    lose_a_month(app, &tenant).await;
     Life {
         webhook,
         delivery,
@@ -103,6 +104,18 @@ async fn wind_a_clock(app: &TestApp, tenant: &Tenant) {
     sqlx::query(
         "insert into core.tenant_clocks (tenant_id, stands_at, set_at, frozen)
          values ($1, now(), now(), false)",
+    )
+    .bind(*tenant.id)
+    .execute(app.sql())
+    .await
+    .unwrap();
+}
+
+/// Months of events are dropped after years; the table must have rows all the same.
+async fn lose_a_month(app: &TestApp, tenant: &Tenant) {
+    sqlx::query(
+        "insert into core.event_gaps (tenant_id, from_at, until_at, events, digest)
+         values ($1, '2015-01-01', '2015-02-01', 1, sha256(''))",
     )
     .bind(*tenant.id)
     .execute(app.sql())

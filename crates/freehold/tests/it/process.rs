@@ -27,6 +27,8 @@ pub(crate) struct Freehold {
 pub(crate) struct Start<'a> {
     /// The data folder.
     pub(crate) folder: &'a Path,
+    /// Where it listens; port 0 takes a free one.
+    pub(crate) listen: &'a str,
     /// Further arguments of `up`.
     pub(crate) arguments: &'a [&'a str],
     /// Further variables.
@@ -41,13 +43,14 @@ impl<'a> Start<'a> {
     /// The program under test in this data folder.
     pub(crate) fn in_folder(folder: &'a Path) -> Self {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_freehold"));
-        Self { folder, arguments: &[], environment: &[], uid: None, program }
+        let listen = "127.0.0.1:0";
+        Self { folder, listen, arguments: &[], environment: &[], uid: None, program }
     }
 
-    /// The command, on a free port, deaf to the settings of whoever runs the tests.
+    /// The command, deaf to the settings of whoever runs the tests.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.folder);
+        command.args(["up", "--listen", self.listen, "--data-dir"]).arg(self.folder);
         command.args(self.arguments).current_dir(self.folder.parent().unwrap_or(self.folder));
         for variable in ["DATABASE_URL", "DATABASE_OWNER_URL", "PORT", "FREEHOLD_LISTEN"] {
             command.env_remove(variable);

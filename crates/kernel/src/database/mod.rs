@@ -36,6 +36,9 @@ pub(crate) enum Access {
     Platform,
     /// `freehold_dispatch`: the kernel's own work.
     Dispatch,
+    /// The same for what is simply done again when PostgreSQL dies within the next second: its
+    /// COMMIT does not wait for the disk.
+    DispatchRedoable,
 }
 
 /// Both pools of a node.
@@ -65,7 +68,7 @@ impl Database {
     pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
         let pool = match access {
             Access::Tenant(..) => &self.app,
-            Access::Account | Access::Platform | Access::Dispatch => &self.system,
+            _ => &self.system,
         };
         // After a restart of PostgreSQL every idle connection is dead and says so only when it is
         // used. A dead one leaves the pool, so that trying as many as there are ends with a new one.
@@ -148,6 +151,9 @@ fn opening_statement(access: Access) -> SqlStr {
         Access::Account => "begin; set local role freehold_account".to_owned(),
         Access::Platform => "begin; set local role freehold_platform".to_owned(),
         Access::Dispatch => "begin; set local role freehold_dispatch".to_owned(),
+        Access::DispatchRedoable => {
+            "begin; set local role freehold_dispatch; set local synchronous_commit = off".to_owned()
+        }
     };
     sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(statement))
 }

@@ -30,7 +30,7 @@ where
         check_content_type(cx)?;
         scan(cx.body(), cx.app().config().limits.json_depth)?;
         let value: T = decode(cx.body())?;
-        value.validate().map_err(|report| invalid(&report))?;
+        value.validate().map_err(|report| invalid("", &report))?;
         Ok(Self(value))
     }
 
@@ -39,7 +39,7 @@ where
     }
 }
 
-fn check_content_type(cx: &Cx) -> Result<()> {
+pub(super) fn check_content_type(cx: &Cx) -> Result<()> {
     let given = cx.headers().get("content-type").and_then(|value| value.to_str().ok());
     let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
@@ -56,7 +56,7 @@ fn check_content_type(cx: &Cx) -> Result<()> {
 
 /// One pass before serde: nesting and U+0000, which PostgreSQL cannot store. Everything else that
 /// is wrong with the syntax is serde's to say.
-fn scan(body: &[u8], depth_max: usize) -> Result<()> {
+pub(super) fn scan(body: &[u8], depth_max: usize) -> Result<()> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in body.iter().enumerate() {
         match (in_string, escaped, byte) {
@@ -81,11 +81,15 @@ fn scan(body: &[u8], depth_max: usize) -> Result<()> {
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     // serde would read a list as a struct, field by field. The API's bodies are objects.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Error::invalid("", "core.type", "an object is expected, not a list"));
     }
+    decode_any(body)
+}
+
+pub(super) fn decode_any<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -133,11 +137,12 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         .collect()
 }
 
-fn invalid(report: &garde::Report) -> Error {
+/// What validation found, each under `parent`.
+pub(super) fn invalid(parent: &str, report: &garde::Report) -> Error {
     let fields = report
         .iter()
         .map(|(path, error)| FieldError {
-            pointer: format!("/{}", camel_case(&path.to_string()).replace(['.', '['], "/"))
+            pointer: format!("{parent}/{}", camel_case(&path.to_string()).replace(['.', '['], "/"))
                 .replace(']', ""),
             code: "core.rule",
             detail: error.to_string(),

@@ -33,6 +33,16 @@ impl Operation {
 
     pub(super) fn takes_json<T: ToSchema>(&mut self) {
         let schema = self.reference::<T>();
+        self.takes_body(&schema);
+    }
+
+    pub(super) fn takes_one_or_many<T: ToSchema>(&mut self, max: usize) {
+        let one = self.reference::<T>();
+        let many = json!({"type": "array", "items": one, "minItems": 1, "maxItems": max});
+        self.takes_body(&json!({"oneOf": [one, many]}));
+    }
+
+    fn takes_body(&mut self, schema: &Value) {
         self.body =
             Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}));
         for code in

@@ -44,7 +44,7 @@ pub(super) async fn serve(app: Arc<App>, subscriber: Subscriber) {
 
 /// One batch; says whether there may be more.
 async fn batch(app: &Arc<App>, subscriber: Subscriber) -> Result<bool> {
-    let mut tx = SystemTx::begin(app.origin()).await?;
+    let mut tx = SystemTx::begin_redoable(app.origin()).await?;
     let waiting = take(&mut tx, subscriber.name).await?;
     if waiting.is_empty() {
         return Ok(false);

@@ -1,13 +1,17 @@
-//! What a node is working on at the moment: whose leases it renews, and which keys are full.
+//! What a node is working on at the moment: whose leases it renews, and which keys and tenants have
+//! as much as they may.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::job::JobRow;
+use super::job::{JobRow, Lane};
 use crate::app::App;
+use crate::directory::TenantId;
 
 /// What this node is working on.
 #[derive(Default)]
@@ -23,6 +27,8 @@ struct Held {
     jobs: HashSet<(Uuid, Uuid)>,
     /// How many there are of each kind and key.
     keys: HashMap<(String, String), usize>,
+    /// How many slots of each lane each tenant has.
+    tenants: HashMap<(Lane, TenantId), usize>,
 }
 
 /// The keys in flight as the columns of a statement.
@@ -35,34 +41,44 @@ pub(super) struct Keys {
     pub(super) full: Vec<String>,
 }
 
+/// The tenants in flight, likewise.
+#[derive(Default)]
+pub(super) struct Tenants {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) counts: Vec<i32>,
+    /// Those that have as many slots as they may.
+    pub(super) full: Vec<Uuid>,
+}
+
 impl InFlight {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, row: &JobRow) {
+    pub(super) fn add(&self, lane: Lane, row: &JobRow) {
         let mut held = self.held();
         held.jobs.insert((row.id, row.claim));
+        *held.tenants.entry((lane, row.tenant)).or_default() += 1;
         if let Some(key) = &row.key {
             *held.keys.entry((row.kind.clone(), key.clone())).or_default() += 1;
         }
     }
 
-    pub(super) fn remove(&self, row: &JobRow) {
+    /// Answers whether its tenant or key had as much as it may, so that another one may have been
+    /// waiting for this.
+    pub(super) fn remove(&self, app: &App, lane: Lane, row: &JobRow) -> bool {
         let mut held = self.held();
         held.jobs.remove(&(row.id, row.claim));
+        let had = one_less(&mut held.tenants, (lane, row.tenant));
+        let mut was_full = had >= lane.slots_per_tenant();
         if let Some(key) = &row.key {
-            let name = (row.kind.clone(), key.clone());
-            if let Some(count) = held.keys.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    held.keys.remove(&name);
-                }
-            }
+            let had = one_less(&mut held.keys, (row.kind.clone(), key.clone()));
+            was_full |= app.job_kind(&row.kind).is_some_and(|kind| had >= kind.per_key);
         }
         if held.jobs.is_empty() {
             self.idle.notify_waiters();
         }
+        was_full
     }
 
     pub(super) fn jobs(&self) -> (Vec<Uuid>, Vec<Uuid>) {
@@ -82,6 +98,18 @@ impl InFlight {
         keys
     }
 
+    pub(super) fn tenants(&self, lane: Lane) -> Tenants {
+        let mut tenants = Tenants::default();
+        for ((_, tenant), count) in self.held().tenants.iter().filter(|((of, _), _)| *of == lane) {
+            if *count >= lane.slots_per_tenant() {
+                tenants.full.push(**tenant);
+            }
+            tenants.ids.push(**tenant);
+            tenants.counts.push(i32::try_from(*count).unwrap_or(i32::MAX));
+        }
+        tenants
+    }
+
     /// Waits until this node works on nothing.
     pub(crate) async fn ended(&self) {
         loop {
@@ -92,4 +120,16 @@ impl InFlight {
             idle.await;
         }
     }
+}
+
+/// Answers how many there were.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, name: K) -> usize {
+    let Entry::Occupied(mut entry) = counts.entry(name) else { return 0 };
+    let had = *entry.get();
+    if had == 1 {
+        entry.remove();
+    } else {
+        *entry.get_mut() -= 1;
+    }
+    had
 }

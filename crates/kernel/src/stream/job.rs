@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::batch::{AHEAD, Claimed, Pipeline, RunBatch};
 use crate::app::App;
 use crate::cx::Origin;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
-use crate::tx::{Opening, Slot, Tx};
+use crate::tx::{Opening, Slot, SystemTx, Tx};
 
 /// Three queues with workers of their own, so that bulk work never delays what a person waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +48,17 @@ impl Lane {
             Self::Bulk => 64,
         }
     }
+
+    /// Of these, how many one tenant may have, so that no tenant stops the others.
+    pub(crate) const fn slots_per_tenant(self) -> usize {
+        self.slots() / 4
+    }
 }
 
 /// A kind of job. The value is its arguments, kept as JSON; keep it small and name things by id.
+///
+/// How it is done is one of two: [`RunJob`] in transactions of its own, or [`RunBatch`] for what
+/// waits for the network and comes in thousands.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// `<module>.<verb>`, unique.
     const KIND: &'static str;
@@ -69,6 +78,19 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// `None` gives the job up.
     fn retry_after(failures: u32) -> Option<Duration>;
 
+    /// Called in the transaction that gives a job up for good, so that whoever waits for it can be
+    /// told. `why` is for operators.
+    fn given_up(
+        _tx: &mut SystemTx,
+        _job: &Claimed<Self>,
+        _why: &str,
+    ) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// A job that is done by itself.
+pub trait RunJob: Job {
     /// Does the work. Delivery is at least once: settle with [`JobCx::finish`] or
     /// [`JobCx::repeat`] in the transaction that records the effect, so that both happen or neither.
     /// A run that returns without settling is settled afterwards: finished on success, repeated or
@@ -276,22 +298,54 @@ pub(crate) struct JobKind {
     pub(crate) name: &'static str,
     pub(crate) lane: Lane,
     pub(crate) timeout: Duration,
+    /// How many of the same key this node may hold.
     pub(crate) per_key: usize,
     pub(crate) retry_after: fn(u32) -> Option<Duration>,
-    pub(crate) run: Box<dyn Fn(JobCx, Value) -> BoxFuture<'static, Result<()>> + Send + Sync>,
+    pub(crate) given_up: GivenUpFn,
+    pub(crate) work: Work,
 }
 
+/// [`Job::given_up`] without its type.
+pub(crate) type GivenUpFn =
+    for<'a> fn(&'a mut SystemTx, TenantId, Value, &'a str) -> BoxFuture<'a, Result<()>>;
+
+/// How a kind is done.
+pub(crate) enum Work {
+    /// One by one.
+    Alone(RunFn),
+    /// Through the kind's own [pipeline](super::batch).
+    Together(Pipeline),
+}
+
+/// [`RunJob::run`] without its type.
+pub(crate) type RunFn = Box<dyn Fn(JobCx, Value) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
 impl JobKind {
-    pub(crate) fn of<J: Job>() -> Self {
+    pub(crate) fn alone<J: RunJob>() -> Self {
+        let run: RunFn = Box::new(|cx, payload| {
+            Box::pin(async move { serde_json::from_value::<J>(payload)?.run(cx).await })
+        });
+        Self::of::<J>(J::PER_KEY, Work::Alone(run))
+    }
+
+    pub(crate) fn together<J: RunBatch>() -> Self {
+        Self::of::<J>(J::PER_KEY + AHEAD, Work::Together(Pipeline::of::<J>()))
+    }
+
+    fn of<J: Job>(per_key: usize, work: Work) -> Self {
         Self {
             name: J::KIND,
             lane: J::LANE,
             timeout: J::TIMEOUT,
-            per_key: J::PER_KEY,
+            per_key,
             retry_after: J::retry_after,
-            run: Box::new(|cx, payload| {
-                Box::pin(async move { serde_json::from_value::<J>(payload)?.run(cx).await })
-            }),
+            given_up: |tx, tenant, payload, why| {
+                Box::pin(async move {
+                    let job = serde_json::from_value::<J>(payload)?;
+                    J::given_up(tx, &Claimed { tenant, job }, why).await
+                })
+            },
+            work,
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Lane, dispatch, schedule, worker};
+use super::job::Work;
+use super::{Lane, claim, dispatch, schedule, worker};
 use crate::app::App;
 use crate::error::Result;
 use crate::tx::SystemTx;
@@ -69,6 +70,13 @@ impl Wakers {
 pub(crate) fn run(app: &Arc<App>) {
     for subscriber in app.subscribers() {
         app.run(dispatch::serve(app.clone(), *subscriber));
+    }
+    for kind in app.job_kinds() {
+        if let Work::Together(pipeline) = &kind.work
+            && let Some(serve) = pipeline.take()
+        {
+            app.run(serve(app.clone()));
+        }
     }
     for lane in Lane::ALL {
         app.run(worker::work(app.clone(), lane));
@@ -141,7 +149,7 @@ async fn look(app: &Arc<App>) -> Result<()> {
         app.wakers().schedules.notify_one();
     }
     if due.lost {
-        worker::reclaim(app).await?;
+        claim::reclaim(app).await?;
     }
     Ok(())
 }
@@ -179,7 +187,7 @@ async fn tell(app: Arc<App>) {
 async fn renew(app: Arc<App>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        if let Err(error) = worker::renew_leases(&app).await {
+        if let Err(error) = claim::renew_leases(&app).await {
             tracing::warn!(%error, "leases could not be renewed");
         }
     }

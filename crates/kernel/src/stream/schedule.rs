@@ -9,6 +9,7 @@ use super::caught;
 use super::job::interval;
 use crate::app::App;
 use crate::error::Result;
+use crate::housekeeping::{Left, Tick};
 use crate::tx::SystemTx;
 
 /// How long after a failed tick it is tried again, at the most.
@@ -23,7 +24,7 @@ pub type ScheduleFn = for<'a> fn(&'a mut SystemTx) -> BoxFuture<'a, Result<()>>;
 pub(crate) struct Schedule {
     pub(crate) name: &'static str,
     pub(crate) every: Duration,
-    pub(crate) tick: ScheduleFn,
+    pub(crate) tick: Tick,
 }
 
 /// Makes rows for new schedules; the first tick is due at once.
@@ -58,10 +59,27 @@ pub(super) async fn serve(app: Arc<App>) {
 /// Runs a tick if it is due and no other node is at it.
 async fn run_one(app: &Arc<App>, schedule: Schedule) -> Result<()> {
     let mut tx = SystemTx::begin(app.origin()).await?;
-    if move_on(&mut tx, schedule, schedule.every).await? {
-        caught((schedule.tick)(&mut tx)).await?;
+    if move_on(&mut tx, schedule, schedule.every).await?
+        && run_tick(app, &mut tx, schedule.tick).await? == Left::More
+    {
+        be_due(&mut tx, schedule).await?;
     }
     tx.commit().await
+}
+
+async fn run_tick(app: &Arc<App>, tx: &mut SystemTx, tick: Tick) -> Result<Left> {
+    let mut left = Left::Nothing;
+    match tick {
+        Tick::Whole(tick) => caught(tick(tx)).await?,
+        Tick::Batch(tick) => {
+            let batch = async {
+                left = tick(app, tx).await?;
+                Ok(())
+            };
+            caught(batch).await?;
+        }
+    }
+    Ok(left)
 }
 
 /// What failed is not tried every second.
@@ -69,6 +87,17 @@ async fn put_off(app: &Arc<App>, schedule: Schedule) -> Result<()> {
     let mut tx = SystemTx::begin(app.origin()).await?;
     move_on(&mut tx, schedule, schedule.every.min(RETRY_AFTER)).await?;
     tx.commit().await
+}
+
+/// The next look finds it due again: a long task lets others run between its batches.
+async fn be_due(tx: &mut SystemTx, schedule: Schedule) -> Result<()> {
+    sqlx::query!(
+        "update core.schedules set next_at = clock_timestamp() where name = $1",
+        schedule.name,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
 }
 
 async fn move_on(tx: &mut SystemTx, schedule: Schedule, by: Duration) -> Result<bool> {

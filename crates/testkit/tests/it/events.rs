@@ -8,7 +8,7 @@ use crate::fixture;
 
 const ALTERED: &str = "
 select count(*) from core.events where digest is distinct from core.event_digest(
-  tenant_id, id, at, source, type, actor, on_behalf_of, subject, request_id, data, personal)";
+  tenant_id, id, at, occurred_at, source, type, actor, on_behalf_of, subject, request_id, data, personal)";
 
 async fn altered(app: &TestApp) -> i64 {
     sqlx::query_scalar(ALTERED).fetch_one(app.sql()).await.unwrap()

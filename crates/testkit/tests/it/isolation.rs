@@ -18,6 +18,15 @@ async fn journey(app: &TestApp, tenant: &Tenant) {
         .execute(app.sql())
         .await
         .unwrap();
+    // Months are dropped when they are years old.
+    sqlx::query(
+        "insert into core.event_gaps (tenant_id, from_at, until_at, events, digest)
+         values ($1, '2015-01-01', '2015-02-01', 1, '')",
+    )
+    .bind(*tenant.id)
+    .execute(app.sql())
+    .await
+    .unwrap();
 }
 
 async fn two_tenants(app: &TestApp) -> (Tenant, Tenant) {

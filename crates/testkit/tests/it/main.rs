@@ -3,9 +3,11 @@
 // In a test, what must not be empty and is says so by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod batches;
 mod clocks;
 mod contract;
 mod door;
+mod due;
 mod events;
 mod fixture;
 mod gate;
@@ -13,13 +15,17 @@ mod idempotency;
 mod isolation;
 mod job_leases;
 mod jobs;
+mod leftovers;
 mod lists;
 mod many_at_once;
+mod months;
 mod outbox;
+mod personal_events;
 mod protocol;
 mod rough;
 mod schedules;
 mod sealing;
+mod secret_keys;
 mod startup;
 mod stream;
 mod things;

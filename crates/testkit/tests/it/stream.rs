@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use freehold_kernel::{
-    Error, Event, Interest, Json, Module, NoContent, OnConstraint, Result, Routes, ScheduleFn,
-    StoredEvent, SystemTx, TenantId, Timestamp, Tx, endpoint,
+    CustomEvent, Error, Event, EventId, Interest, Json, Module, NoContent, OnConstraint, Result,
+    Routes, ScheduleFn, StoredEvent, SystemTx, TenantId, Timestamp, Tx, endpoint,
 };
 use freehold_testkit::{Tenant, TestApp};
 use futures_util::future::BoxFuture;
@@ -198,7 +198,8 @@ struct Word {
 /// Emit an event of the customer's own.
 #[endpoint]
 async fn emit_custom(mut tx: Tx, Json(word): Json<Word>) -> Result<NoContent> {
-    tx.emit_custom(word.text, Value::Null);
+    let (id, kind) = (EventId::new(), word.text);
+    tx.emit_custom(CustomEvent { id, kind, data: Value::Null, occurred_at: None });
     Ok(NoContent)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_kernel::{Error, Job, JobCx, Lane, Result, Tx};
+use freehold_kernel::{Error, Job, JobCx, Lane, Result, RunJob, Tx};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,7 +28,9 @@ impl Job for Act {
     fn retry_after(failures: u32) -> Option<Duration> {
         (failures < 3).then(|| Duration::from_secs(60))
     }
+}
 
+impl RunJob for Act {
     async fn run(self, cx: JobCx) -> Result<()> {
         let watch = Watch::of(cx.tenant());
         let _inside = watch.enter();
@@ -88,7 +90,9 @@ impl Job for Brief {
     fn retry_after(_: u32) -> Option<Duration> {
         None
     }
+}
 
+impl RunJob for Brief {
     async fn run(self, cx: JobCx) -> Result<()> {
         let _inside = Watch::of(cx.tenant()).enter();
         std::future::pending().await
@@ -114,7 +118,9 @@ impl Job for Keyed {
     fn retry_after(_: u32) -> Option<Duration> {
         None
     }
+}
 
+impl RunJob for Keyed {
     async fn run(self, cx: JobCx) -> Result<()> {
         let watch = Watch::of(cx.tenant());
         let _inside = watch.enter();
@@ -138,7 +144,9 @@ impl Job for Bulk {
     fn retry_after(_: u32) -> Option<Duration> {
         None
     }
+}
 
+impl RunJob for Bulk {
     async fn run(self, cx: JobCx) -> Result<()> {
         let watch = Watch::of(cx.tenant());
         let _inside = watch.enter();
@@ -158,7 +166,9 @@ impl Job for Quick {
     fn retry_after(_: u32) -> Option<Duration> {
         None
     }
+}
 
+impl RunJob for Quick {
     async fn run(self, cx: JobCx) -> Result<()> {
         let mut tx = cx.tx().await?;
         put(&mut tx, "quick", None).await?;

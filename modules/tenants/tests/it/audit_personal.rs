@@ -14,7 +14,7 @@ async fn changes(reader: &Client) -> Vec<Value> {
 /// Whether every stored digest is the one that the stored row has.
 async fn digests_hold(app: &TestApp) -> bool {
     sqlx::query_scalar(
-        "select bool_and(digest = core.event_digest(tenant_id, id, at, source, type, actor,
+        "select bool_and(digest = core.event_digest(tenant_id, id, at, occurred_at, source, type, actor,
            on_behalf_of, subject, request_id, data, personal)) from core.events",
     )
     .fetch_one(app.sql())

@@ -5,7 +5,7 @@ use standardwebhooks::Webhook;
 use wiremock::matchers::method;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::world::{app, receiver, register, set_clock, settled, tried};
+use crate::world::{app, arrived, receiver, register, set_clock, settled, tried};
 
 #[tokio::test]
 async fn the_official_library_verifies_what_arrives() {
@@ -111,4 +111,76 @@ async fn a_receiver_that_is_gone_is_switched_off() {
     assert!(kinds.contains(&"webhook.disabled".to_owned()), "{kinds:?}");
     client.post(&format!("{path}/enable"), json!({})).await.expect(200);
     assert_eq!(client.get(&path).await.json()["isActive"], json!(true));
+}
+
+#[tokio::test]
+async fn a_retry_by_hand_takes_the_place_of_the_one_that_was_planned() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    set_clock(&app, &tenant, 0).await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.paid"]).await;
+    let webhook = made.text_of("id").to_owned();
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    let delivery = tried(&client, &webhook, 1).await;
+    assert_eq!(delivery["status"], "pending", "{delivery}");
+    let path =
+        format!("/api/v1/webhooks/{webhook}/deliveries/{}", delivery["id"].as_str().unwrap());
+    client.post(&format!("{path}/retry"), json!({})).await.expect(200);
+    let delivery = tried(&client, &webhook, 2).await;
+    assert_eq!(delivery["status"], "pending", "{delivery}");
+    // Both the first and the second request's retries are due now.
+    set_clock(&app, &tenant, 3_600).await;
+    tried(&client, &webhook, 3).await;
+    let left = "select count(*) from core.jobs where run_at < 'infinity'";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while sqlx::query_scalar::<_, i64>(left).fetch_one(app.sql()).await.unwrap() > 0 {
+        assert!(std::time::Instant::now() < deadline, "what was planned before is void");
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_webhook_that_is_switched_off_fails_and_says_so() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    set_clock(&app, &tenant, 0).await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.paid"]).await;
+    let webhook = made.text_of("id").to_owned();
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    tried(&client, &webhook, 1).await;
+    let path = format!("/api/v1/webhooks/{webhook}");
+    client.patch(&path, json!({"isActive": false})).await.expect(200);
+    set_clock(&app, &tenant, 3_600).await;
+    let delivery = settled(&client, &webhook, "pending").await;
+    assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("failed"), &json!(1)));
+    assert!(delivery["error"].as_str().unwrap().contains("switched off"), "{delivery}");
+    let retry = format!("{path}/deliveries/{}/retry", delivery["id"].as_str().unwrap());
+    client.post(&retry, json!({})).await.problem("webhooks.switched_off", 409);
+    client.post(&format!("{path}/enable"), json!({})).await.expect(200);
+    client.post(&retry, json!({})).await.expect(200);
+    tried(&client, &webhook, 2).await;
+}
+
+#[tokio::test]
+async fn the_log_shows_the_newest_first() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let made = register(&client, &server, &["order.paid"]).await;
+    let mut sent = Vec::new();
+    for n in 0..8 {
+        let event = json!({"type": "order.paid", "data": {"n": n}});
+        sent.push(client.post("/api/v1/events", event).await.expect(202).json()["id"].clone());
+        arrived(&server, sent.len()).await;
+    }
+    sent.reverse();
+    let log = client.get(&format!("/api/v1/webhooks/{}/deliveries", made.text_of("id"))).await;
+    let listed: Vec<Value> =
+        log.json()["data"].as_array().unwrap().iter().map(|row| row["eventId"].clone()).collect();
+    assert_eq!(listed, sent);
 }

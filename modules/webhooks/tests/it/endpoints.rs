@@ -98,3 +98,19 @@ async fn event_names_that_nothing_can_have_are_refused() {
         client.post("/api/v1/webhooks", body).await.problem("core.invalid", 422);
     }
 }
+
+#[tokio::test]
+async fn a_tenant_has_a_hundred_webhooks_and_no_more_however_fast_they_are_asked_for() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let new = json!({"url": "http://127.0.0.1:8080/", "events": ["*"]});
+    for _ in 0..97 {
+        client.post("/api/v1/webhooks", &new).await.expect(201);
+    }
+    let asked = (0..12).map(|_| client.post("/api/v1/webhooks", &new).into_future());
+    let answers = futures_util::future::join_all(asked).await;
+    let made = answers.iter().filter(|answer| answer.status() == 201).count();
+    assert_eq!(made, 3);
+    client.post("/api/v1/webhooks", &new).await.problem("webhooks.too_many", 403);
+}

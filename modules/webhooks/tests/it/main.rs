@@ -2,8 +2,11 @@
 //! specification's authors publish.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
 mod contract;
 mod deliveries;
 mod endpoints;
 mod events;
+mod hostile;
+mod names;
 mod world;

@@ -6,7 +6,7 @@ use freehold_egress::{Egress, Options, Policy};
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
 use serde_json::{Value, json};
 use wiremock::matchers::method;
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// Kernel and webhooks; receivers on this machine are allowed.
 pub(crate) async fn app() -> TestApp {
@@ -60,6 +60,19 @@ pub(crate) async fn tried(client: &Client, webhook: &str, times: i64) -> Value {
             return newest;
         }
         assert!(Instant::now() < deadline, "not tried {times} times: {newest}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits, with a deadline, until this many requests have come in.
+pub(crate) async fn arrived(server: &MockServer, wanted: usize) -> Vec<Request> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let requests = server.received_requests().await.unwrap();
+        if requests.len() >= wanted {
+            return requests;
+        }
+        assert!(Instant::now() < deadline, "{} of {wanted} requests came", requests.len());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

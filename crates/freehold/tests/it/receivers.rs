@@ -1,0 +1,293 @@
+//! The receivers of docs/webhooks.md, run as they are shown, with the official libraries.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lc_rs::hmac;
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use tempfile::TempDir;
+
+/// Exact, those that the libraries need included, so that a run next year is the run of today.
+const NPM: [&str; 3] = ["standardwebhooks@1.1.1", "@stablelib/base64@1.0.1", "fast-sha256@1.3.0"];
+const PIP: [&str; 1] = ["standardwebhooks==1.1.0"];
+
+/// Which of the page's receivers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Language {
+    /// `node receiver.mjs`
+    Node,
+    /// `python3 receiver.py`
+    Python,
+    /// The example `webhook_receiver`.
+    Rust,
+}
+
+/// A running receiver; killed when dropped.
+pub(crate) struct Receiver {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+    printed: Arc<Mutex<Vec<Value>>>,
+    _folder: Option<TempDir>,
+}
+
+impl Receiver {
+    /// Starts it with this secret, on a free port.
+    pub(crate) fn start(language: Language, secret: &str) -> Self {
+        let (mut command, folder) = command(language);
+        command.env("WEBHOOK_SECRET", secret).env("PORT", "0").stdout(Stdio::piped());
+        let mut child = run(command, Command::spawn);
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        let port = first.trim().strip_prefix("listening on ").map(str::to_owned);
+        let port = port.unwrap_or_else(|| panic!("{language:?} does not listen: {first:?}"));
+        let url = format!("http://127.0.0.1:{port}/");
+        let printed = keep(lines);
+        Self { child, url, printed, _folder: folder }
+    }
+
+    /// What it printed of this event, as soon as it has.
+    pub(crate) async fn event(&self, id: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let printed = self.printed();
+            if let Some(event) = printed.iter().find(|event| event["id"] == id) {
+                return event.clone();
+            }
+            assert!(Instant::now() < deadline, "{id} is not among {printed:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Every event it has printed.
+    pub(crate) fn printed(&self) -> Vec<Value> {
+        self.printed.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads on, so that the receiver never waits for a full pipe.
+fn keep(lines: BufReader<ChildStdout>) -> Arc<Mutex<Vec<Value>>> {
+    let printed = Arc::new(Mutex::new(Vec::new()));
+    let theirs = printed.clone();
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            theirs.lock().unwrap().push(event);
+        }
+    });
+    printed
+}
+
+/// The page.
+pub(crate) fn page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/webhooks.md");
+    std::fs::read_to_string(page).unwrap()
+}
+
+/// The page's only block in this language.
+fn block(language: &str) -> String {
+    let page = page();
+    let (_, rest) = page.split_once(&format!("\n```{language}\n")).unwrap();
+    assert!(!rest.contains(&format!("\n```{language}\n")), "there are two blocks of {language}");
+    rest.split_once("\n```").unwrap().0.to_owned() + "\n"
+}
+
+/// How to run a receiver, and the folder that must live as long.
+fn command(language: Language) -> (Command, Option<TempDir>) {
+    let (program, file, code, home) = match language {
+        Language::Rust => return (Command::new(example()), None),
+        // Node looks for libraries beside the file and upwards.
+        Language::Node => (PathBuf::from("node"), "receiver.mjs", block("js"), node_libraries()),
+        Language::Python => {
+            let home = python_libraries();
+            (home.join("bin/python"), "receiver.py", block("python"), home)
+        }
+    };
+    let folder = TempDir::new_in(home).unwrap();
+    let file = folder.path().join(file);
+    std::fs::write(&file, code).unwrap();
+    let mut command = Command::new(program);
+    command.arg(file);
+    (command, Some(folder))
+}
+
+/// Cargo builds examples with the tests, and puts them beside the tests' folder.
+fn example() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let built = tests.ancestors().nth(2).unwrap().join("examples/webhook_receiver");
+    assert!(
+        built.exists(),
+        "no {built:?}: run the tests without --test, which leaves examples out"
+    );
+    built
+}
+
+fn node_libraries() -> PathBuf {
+    installed(&format!("node {}", NPM.join(" ")), |home| {
+        let mut install = Command::new("npm");
+        install.args(["install", "--prefix", ".", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        install.args(NPM).current_dir(home);
+        succeed(install);
+    })
+}
+
+fn python_libraries() -> PathBuf {
+    let mut ask = Command::new("python3");
+    ask.args(["-c", "import sys; print(sys.base_prefix, sys.version)"]);
+    let which = run(ask, Command::output);
+    let version = String::from_utf8(which.stdout).unwrap();
+    installed(&format!("python {} {version}", PIP.join(" ")), |home| {
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv"]).arg(home);
+        succeed(make);
+        let mut install = Command::new(home.join("bin/python"));
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PIP);
+        succeed(install);
+    })
+}
+
+/// A folder under `target/` for what is installed; made once, whole or not at all, by one process
+/// while others wait.
+fn installed(what: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("receivers");
+    std::fs::create_dir_all(&root).unwrap();
+    let word = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let home = root.join(what.trim().chars().map(word).collect::<String>());
+    let lock = std::fs::File::create(home.with_added_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !home.exists() {
+        let unfinished = TempDir::new_in(&root).unwrap();
+        install(unfinished.path());
+        std::fs::rename(unfinished.keep(), &home).unwrap();
+    }
+    home
+}
+
+fn succeed(command: Command) {
+    let text = format!("{command:?}");
+    let ran = run(command, Command::output);
+    let complaint = String::from_utf8_lossy(&ran.stderr);
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{text} fails; {WANTED}.\n{printed}{complaint}");
+}
+
+const WANTED: &str = "the receivers of docs/webhooks.md need Node.js with npm and Python 3 with \
+                      venv: apt-get install nodejs npm python3 python3-venv";
+
+fn run<T>(mut command: Command, how: impl FnOnce(&mut Command) -> std::io::Result<T>) -> T {
+    how(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}; {WANTED}"))
+}
+
+#[test]
+fn the_pages_rust_receiver_is_the_example_that_runs_here() {
+    let example = include_str!("../../examples/webhook_receiver.rs");
+    let (head, code) = example.split_once("\n\n").unwrap();
+    assert!(head.lines().all(|line| line.starts_with("//! ") || line.starts_with("#![")));
+    assert_eq!(code, block("rust"), "docs/webhooks.md and the example differ");
+}
+
+#[test]
+fn the_request_that_the_page_shows_is_signed_as_the_page_says() {
+    let page = page();
+    let (secret, _) = page.split_once("(Signed with `").unwrap().1.split_once('`').unwrap();
+    let shown = block("http");
+    let (head, body) = shown.trim_end().split_once("\n\n").unwrap();
+    let header =
+        |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap();
+    let time = header("webhook-timestamp").parse().unwrap();
+    let signed = Webhook::new(secret).unwrap().sign(header("webhook-id"), time, body.as_bytes());
+    assert_eq!(header("webhook-signature"), signed.unwrap());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let plain = hex::encode(hmac::sign(&key, body.as_bytes()));
+    assert_eq!(header("x-webhook-signature"), format!("sha256={plain}"));
+}
+
+#[tokio::test]
+async fn the_node_receiver_takes_what_is_signed_and_nothing_else() {
+    takes_what_is_signed_and_nothing_else(Language::Node).await;
+}
+
+#[tokio::test]
+async fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
+    takes_what_is_signed_and_nothing_else(Language::Python).await;
+}
+
+#[tokio::test]
+async fn the_rust_receiver_takes_what_is_signed_and_nothing_else() {
+    takes_what_is_signed_and_nothing_else(Language::Rust).await;
+}
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+async fn takes_what_is_signed_and_nothing_else(language: Language) {
+    let receiver = Receiver::start(language, SECRET);
+    let good = json!({"type": "order.paid", "timestamp": "2026-07-20T10:00:00Z", "data": {"z": "ü", "a": 1}});
+    let body = good.to_string().into_bytes();
+    assert_eq!(receiver.post("evt_1", 0, &body, &body).await, Some(204));
+
+    let mut tampered = body.clone();
+    *tampered.iter_mut().find(|byte| **byte == b'1').unwrap() = b'9';
+    assert_eq!(receiver.post("evt_2", 0, &body, &tampered).await, Some(400), "tampered");
+    assert_eq!(receiver.post("evt_3", 600, &body, &body).await, Some(400), "ten minutes old");
+    assert_eq!(receiver.post("evt_4", -600, &body, &body).await, Some(400), "from the future");
+    let text = b"not JSON".to_vec();
+    assert_eq!(receiver.post("evt_5", 0, &text, &text).await, Some(400), "signed, but not JSON");
+    let bytes = vec![0xff, 0xfe];
+    assert_eq!(receiver.post("evt_6", 0, &body, &bytes).await, Some(400), "not even text");
+    let other = Webhook::from_bytes(b"somebody else's secret".to_vec()).unwrap();
+    let others = other.sign("evt_7", seconds(), &body).unwrap();
+    for signature in [&others, "v1,", "v1", "v1,###", "v1,AAAA", "nonsense", ","] {
+        let answer = send(&receiver.url, "evt_7", seconds(), signature, body.clone()).await;
+        assert_eq!(answer, Some(400), "the signature {signature}");
+    }
+    let bare = client().post(&receiver.url).body(body.clone()).send().await.unwrap();
+    assert_eq!(bare.status(), 400, "without any header");
+
+    // It may close before all of it is sent; then there is no answer to read.
+    let large = vec![b' '; 600 * 1024];
+    let refused = receiver.post("evt_8", 0, &large, &large).await;
+    assert!(refused.is_none_or(|status| status == 413), "{refused:?} for 600 KiB");
+
+    assert_eq!(receiver.post("evt_9", 0, &body, &body).await, Some(204), "it still lives");
+    receiver.event("evt_9").await;
+    let expected = ["evt_1", "evt_9"]
+        .map(|id| json!({"id": id, "type": "order.paid", "data": {"z": "ü", "a": 1}}));
+    assert_eq!(receiver.printed(), expected);
+}
+
+impl Receiver {
+    /// Sends a body with the signature of `signed`, made some seconds ago.
+    async fn post(&self, id: &str, ago_s: i64, signed: &[u8], body: &[u8]) -> Option<u16> {
+        let time = seconds() - ago_s;
+        let signature = Webhook::new(SECRET).unwrap().sign(id, time, signed).unwrap();
+        send(&self.url, id, time, &signature, body.to_vec()).await
+    }
+}
+
+/// The status; `None` without an answer.
+async fn send(url: &str, id: &str, time: i64, signature: &str, body: Vec<u8>) -> Option<u16> {
+    let request = client().post(url).body(body).header("webhook-id", id);
+    let request = request.header("webhook-timestamp", time).header("webhook-signature", signature);
+    Some(request.send().await.ok()?.status().as_u16())
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+}
+
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    since.as_secs().cast_signed()
+}
