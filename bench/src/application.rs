@@ -1,11 +1,12 @@
-//! The real application in this process: kernel, identity and tenants, over HTTP on loopback, with
-//! people who registered over HTTP.
+//! The real application in this process: kernel, identity, tenants and webhooks, over HTTP on
+//! loopback, with people who registered over HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use freehold_egress::{Egress, Options, Policy};
 use freehold_identity::{Authenticator, Settings};
 use freehold_kernel::{App, Clock, Config, Limits, Pooler, Quota, Server, TenantId, migrations};
 use reqwest::Client;
@@ -48,7 +49,8 @@ impl Application {
     pub(crate) async fn start(place: &Place) -> Result<Self> {
         let authenticator = Arc::new(Authenticator::default());
         let identity = freehold_identity::module_with(Settings::default(), authenticator.clone());
-        let modules = vec![identity, freehold_tenants::module()];
+        let webhooks = freehold_webhooks::module(egress()?);
+        let modules = vec![identity, freehold_tenants::module(), webhooks];
         freehold_kernel::migrate(&place.superuser_url(), &migrations(&modules)).await?;
         let app = App::start(config(place), modules).await?;
         let server = Server::bind(app.clone(), SocketAddr::from(([127, 0, 0, 1], 0))).await?;
@@ -76,6 +78,11 @@ impl Application {
         let stopped = tokio::time::timeout(PATIENCE, self.serving).await;
         Ok(stopped.context("the application did not stop")??)
     }
+}
+
+/// As `freehold up` has it: receivers may be on this machine.
+fn egress() -> Result<Egress> {
+    Ok(Egress::new(Options { policy: Policy::development(), ..Options::default() })?)
 }
 
 fn config(place: &Place) -> Config {

@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// Milliseconds that 99 of 100 took at most; pgbench does not say.
     pub(crate) p99_ms: Option<f64>,
+    /// How many were answered; pgbench is not asked.
+    pub(crate) answered: Option<i64>,
 }
 
 /// What makes load.
@@ -146,6 +148,7 @@ fn parse_wrk(text: &str) -> Result<Sample> {
     Ok(Sample {
         per_second: per_second.with_context(|| format!("wrk named no rate:\n{text}"))?,
         p99_ms: after(text, " 99%").and_then(milliseconds),
+        answered: before(text, " requests in ").and_then(|word| word.parse().ok()),
     })
 }
 
@@ -156,12 +159,18 @@ fn parse_pgbench(text: &str) -> Result<Sample> {
     Ok(Sample {
         per_second: per_second.with_context(|| format!("pgbench named no rate:\n{text}"))?,
         p99_ms: None,
+        answered: None,
     })
 }
 
 /// The first word after a label.
 fn after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
     text.split_once(label)?.1.split_whitespace().next()
+}
+
+/// The last word before a label.
+fn before<'t>(text: &'t str, label: &str) -> Option<&'t str> {
+    text.split_once(label)?.0.split_whitespace().last()
 }
 
 /// `870.00us`, `12.34ms` or `1.20s`.
@@ -188,6 +197,7 @@ mod tests {
         let sample = parse_wrk(wrk).unwrap();
         assert!((sample.per_second - 12_345.67).abs() < 0.001);
         assert!((sample.p99_ms.unwrap() - 0.87).abs() < 0.001);
+        assert_eq!(sample.answered, Some(76));
         assert!(parse_wrk(&format!("{wrk}  Non-2xx or 3xx responses: 3\n")).is_err());
         let pgbench = "number of failed transactions: 0 (0.000%)\ntps = 6900.5 (without …)\n";
         assert!((parse_pgbench(pgbench).unwrap().per_second - 6_900.5).abs() < 0.001);

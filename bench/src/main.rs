@@ -1,13 +1,25 @@
 //! Figures, each beside its ceiling, measured in one run on one machine: see the README.
 
 mod application;
+mod backlog;
+mod books;
+mod by_hand;
 mod ceiling;
+mod client;
+mod cpu;
+mod customers;
+mod events;
+mod idle;
+mod latency;
 mod load;
 mod place;
+mod receiver;
 mod report;
 mod rows;
 mod start;
+mod statements;
 mod tokens;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,26 +46,57 @@ struct Options {
     /// Connections at once.
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Only these rows, separated by commas: read, patch, post, tokens, start. Their ceilings go
-    /// with them.
-    #[arg(long, value_delimiter = ',')]
+    /// Only these rows, separated by commas: read, patch, post, tokens, latency, events,
+    /// events-batch, backlog, start, idle. Their ceilings go with them.
+    #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
+    /// Tenants that send events, each to a webhook of its own.
+    #[arg(long, default_value_t = 8)]
+    tenants: usize,
+    /// Have PostgreSQL count its statements, which costs a little, and say what took its time in
+    /// the rows about events.
+    #[arg(long)]
+    statements: bool,
+    /// Be the receiver of webhooks, until standard input ends.
+    #[arg(long, hide = true)]
+    receive: bool,
 }
+
+const REQUESTS: [&str; 3] = ["read", "patch", "post"];
+const WEBHOOKS: [&str; 4] = ["latency", "events", "events-batch", "backlog"];
+const ROWS: [&str; 10] = [
+    "read",
+    "patch",
+    "post",
+    "tokens",
+    "latency",
+    "events",
+    "events-batch",
+    "backlog",
+    "start",
+    "idle",
+];
 
 impl Options {
     /// Whether these rows were asked for.
     fn wants(&self, row: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|asked| asked == row)
     }
+
+    fn wants_any(&self, rows: &[&str]) -> bool {
+        rows.iter().any(|row| self.wants(row))
+    }
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match measure(&options) {
-        Ok(report) => {
-            report.print();
-            ExitCode::SUCCESS
-        }
+    let outcome = if options.receive {
+        receiver::receive()
+    } else {
+        measure(&options).map(|report| report.print())
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::progress(&format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -65,11 +108,15 @@ fn measure(options: &Options) -> Result<Report> {
     let loads = u64::try_from(rows::LOADS)?;
     let total = Duration::from_secs(u64::from(options.rounds) * options.seconds * loads);
     ensure!(options.rounds > 0 && options.seconds > 0, "at least one round of one second");
-    ensure!(total <= LONGEST, "{loads} loads in these rounds take longer than a token lives");
+    ensure!(
+        total <= LONGEST || !options.wants_any(&REQUESTS),
+        "{loads} loads in these rounds take longer than a token lives"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::listen()?;
-        let place = tokio::task::spawn_blocking(Place::make).await??;
+        let counts_statements = options.statements;
+        let place = tokio::task::spawn_blocking(move || Place::make(counts_statements)).await??;
         let outcome = tokio::select! {
             outcome = Box::pin(run(options, &place)) => outcome,
             () = stop.asked() => Err(anyhow!("interrupted; everything is cleaned up")),
@@ -82,18 +129,24 @@ fn measure(options: &Options) -> Result<Report> {
 
 async fn run(options: &Options, place: &Place) -> Result<Report> {
     let mut report = Report::new(options.rounds, options.seconds, options.connections);
-    if ["read", "patch", "post", "tokens"].iter().any(|row| options.wants(row)) {
+    if options.wants_any(&[REQUESTS.as_slice(), &["tokens"], &WEBHOOKS].concat()) {
         let application = application::Application::start(place).await?;
-        if ["read", "patch", "post"].iter().any(|row| options.wants(row)) {
+        if options.wants_any(&REQUESTS) {
             rows::measure(options, place, &application, &mut report).await?;
         }
         if options.wants("tokens") {
             tokens::measure(options.rounds, &application, &mut report).await?;
         }
+        if options.wants_any(&WEBHOOKS) {
+            webhooks::measure(options, place, &application, &mut report).await?;
+        }
         application.stop().await?;
     }
     if options.wants("start") {
         start::measure(place, &mut report).await?;
+    }
+    if options.wants("idle") {
+        idle::measure(place, &mut report).await?;
     }
     Ok(report)
 }

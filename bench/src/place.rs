@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use freehold_embedded_postgres::{Options, SUPERUSER, Server};
 use tempfile::TempDir;
 
@@ -19,8 +19,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Makes the folder and starts PostgreSQL in it. Blocks.
-    pub(crate) fn make() -> Result<Self> {
+    /// Makes the folder and starts PostgreSQL in it, which counts its statements if asked to.
+    /// Blocks.
+    pub(crate) fn make(counts_statements: bool) -> Result<Self> {
         // Root runs PostgreSQL as another user, who must be able to enter.
         let open = Permissions::from_mode(0o755);
         let folder =
@@ -28,6 +29,10 @@ impl Place {
         let mut options = Options::new(folder.path().join("postgres"));
         // The application, the bare handlers and pgbench have their connections at the same time.
         options.settings.push(("max_connections".to_owned(), "200".to_owned()));
+        if counts_statements {
+            let library = "pg_stat_statements".to_owned();
+            options.settings.push(("shared_preload_libraries".to_owned(), library));
+        }
         let server = Server::start(&options)?;
         Ok(Self { server, folder })
     }
@@ -50,6 +55,12 @@ impl Place {
     /// The program that makes load on PostgreSQL itself.
     pub(crate) fn pgbench(&self) -> PathBuf {
         self.server.binaries().program("pgbench")
+    }
+
+    /// The process that all of PostgreSQL's others are children of.
+    pub(crate) fn postmaster(&self) -> Result<u32> {
+        let file = std::fs::read_to_string(self.server.cluster_dir().join("postmaster.pid"))?;
+        Ok(file.lines().next().context("postmaster.pid is empty")?.trim().parse()?)
     }
 
     /// What PostgreSQL calls itself.

@@ -10,10 +10,12 @@ pub(crate) fn progress(text: &str) {
 
 /// What a figure should reach.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
-    pub(crate) at_least: f64,
-    /// Of the ceiling, 0 to 1.
-    pub(crate) share: Option<f64>,
+pub(crate) enum Target {
+    AtLeast(f64),
+    /// And so much of the ceiling, 0 to 1.
+    WithShare(f64, f64),
+    /// The median, and the p99 in milliseconds.
+    AtMost(f64, f64),
 }
 
 /// A row of the table.
@@ -30,7 +32,9 @@ pub(crate) struct Figure {
 enum Unit {
     PerSecond,
     Seconds,
+    Milliseconds,
     Megabytes,
+    Percent,
 }
 
 impl Figure {
@@ -42,6 +46,16 @@ impl Figure {
     /// A duration.
     pub(crate) fn seconds(name: &'static str, samples: Vec<f64>) -> Self {
         Self::new(name, Unit::Seconds, samples)
+    }
+
+    /// A short duration.
+    pub(crate) fn milliseconds(name: &'static str, samples: Vec<f64>) -> Self {
+        Self::new(name, Unit::Milliseconds, samples)
+    }
+
+    /// A share of one core.
+    pub(crate) fn percent(name: &'static str, sample: f64) -> Self {
+        Self::new(name, Unit::Percent, vec![sample])
     }
 
     /// Memory.
@@ -85,8 +99,11 @@ impl Figure {
 impl Unit {
     fn text(self, value: f64) -> String {
         match self {
+            Self::PerSecond if value < 100.0 => format!("{value:.1}/s"),
             Self::PerSecond => format!("{}/s", thousands(value)),
             Self::Seconds => format!("{value:.2} s"),
+            Self::Milliseconds => format!("{value:.1} ms"),
+            Self::Percent => format!("{value:.2} %"),
             Self::Megabytes => format!("{value:.0} MB"),
         }
     }
@@ -158,17 +175,31 @@ impl Report {
 /// What was wanted, and whether it was reached.
 fn goal(figure: &Figure, share: Option<f64>) -> (String, &'static str) {
     let Some(target) = figure.target else { return (String::new(), "") };
-    let mut text = figure.unit.text(target.at_least);
-    let mut reached = figure.median() >= target.at_least;
-    if let Some(wanted) = target.share {
-        let _ = write!(text, ", {}", percent(wanted));
-        reached &= share.is_some_and(|share| share >= wanted);
-    }
+    let median = figure.median();
+    let (text, reached) = match target {
+        Target::AtLeast(least) => (figure.unit.text(least), median >= least),
+        Target::WithShare(least, wanted) => (
+            format!("{}, {}", figure.unit.text(least), percent(wanted)),
+            median >= least && share.is_some_and(|share| share >= wanted),
+        ),
+        Target::AtMost(most, p99) => (
+            format!("≤ {}, p99 ≤ {p99:.1} ms", figure.unit.text(most)),
+            median <= most && self::median(&figure.p99_ms) <= p99,
+        ),
+    };
     (text, if reached { "reached" } else { "**missed**" })
 }
 
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
+}
+
+/// Of every hundred samples, so many are at most this.
+pub(crate) fn percentile(samples: &[f64], percent: usize) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(place - 1).copied().unwrap_or(f64::NAN)
 }
 
 fn median(samples: &[f64]) -> f64 {
@@ -202,7 +233,7 @@ mod tests {
     #[test]
     fn a_figure_is_compared_with_its_ceiling_and_its_target() {
         let mut report = Report::new(3, 6, 32);
-        let aim = Some(Target { at_least: 12_000.0, share: Some(0.55) });
+        let aim = Some(Target::WithShare(12_000.0, 0.55));
         let read = Figure::rate("read", vec![12_500.0, 13_000.4, 900.0]);
         report.add(read.p99(vec![1.0, 3.0]).beside(Some("bare")).aim(aim));
         report.add(Figure::rate("bare", vec![25_000.0]));
@@ -210,5 +241,23 @@ mod tests {
         let row =
             "| read | 12,500/s | 900/s – 13,000/s | 2.0 ms | 50 % | 12,000/s, 55 % | **missed** |";
         assert!(text.contains(row), "{text}");
+    }
+
+    #[test]
+    fn what_should_be_short_misses_its_target_by_its_median_or_its_p99() {
+        let verdict = |median: f64, p99: f64| {
+            let figure = Figure::milliseconds("accept", vec![median]).p99(vec![p99]);
+            goal(&figure.aim(Some(Target::AtMost(2.0, 4.0))), None).1
+        };
+        assert_eq!(verdict(2.0, 4.0), "reached");
+        assert_eq!(verdict(2.1, 4.0), "**missed**");
+        assert_eq!(verdict(2.0, 4.1), "**missed**");
+    }
+
+    #[test]
+    fn percentiles_are_samples() {
+        let samples: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([50, 99, 100].map(|share| percentile(&samples, share)), [100.0, 198.0, 200.0]);
+        assert!(percentile(&[], 50).is_nan());
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn measure(
 async fn rows(place: &Place, application: &Application, ceiling: &Ceiling) -> Result<Vec<Row>> {
     let [read, bare_read] = reads(place, application, ceiling).await?;
     let [post, patch, bare_write] = writes(place, application, ceiling).await?;
-    let wanted = |at_least, share| Some(Target { at_least, share: Some(share) });
+    let wanted = |at_least, share| Some(Target::WithShare(at_least, share));
     let row = |asked_by, name, load| Row { asked_by, name, load, ceiling: None, target: None };
     Ok(vec![
         Row {

@@ -22,13 +22,7 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// Measures starts and memory, or says loudly why not.
 pub(crate) async fn measure(place: &Place, report: &mut Report) -> Result<()> {
-    let binary = std::env::current_exe()?.with_file_name("freehold");
-    if !binary.is_file() {
-        let text = format!("SKIPPED: start and memory, because {} is missing", binary.display());
-        progress(&text);
-        report.note(&text);
-        return Ok(());
-    }
+    let Some(binary) = binary("start and memory", report)? else { return Ok(()) };
     let folder = place.path("freehold");
     let client = Client::builder().timeout(Duration::from_secs(30)).build()?;
     let (mut running, cold) = start(&binary, &folder, &client).await?;
@@ -53,9 +47,21 @@ pub(crate) async fn measure(place: &Place, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The binary, if it was built; else the report says what is skipped.
+pub(crate) fn binary(what: &str, report: &mut Report) -> Result<Option<PathBuf>> {
+    let binary = std::env::current_exe()?.with_file_name("freehold");
+    if binary.is_file() {
+        return Ok(Some(binary));
+    }
+    let text = format!("SKIPPED: {what}, because {} is missing", binary.display());
+    progress(&text);
+    report.note(&text);
+    Ok(None)
+}
+
 /// A `freehold up` that is told to stop, and waited for, however this ends: PostgreSQL would
 /// outlive a killed one.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     address: SocketAddr,
     folder: PathBuf,
@@ -63,11 +69,11 @@ struct Running {
 }
 
 impl Running {
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.stopped, true) {
             return Ok(());
         }
@@ -101,7 +107,7 @@ impl Drop for Running {
 }
 
 /// Starts, and says how many seconds it took until `/health/ready` said yes.
-async fn start(binary: &Path, folder: &Path, client: &Client) -> Result<(Running, f64)> {
+pub(crate) async fn start(binary: &Path, folder: &Path, client: &Client) -> Result<(Running, f64)> {
     // Taken and let go of: nobody else on this machine wants it in the next moment.
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let began = Instant::now();

@@ -31,7 +31,7 @@ pub(crate) async fn measure(
     reqwest::Client::new().get(url).bearer_auth(&token).send().await?.error_for_status()?;
     let rates = tokio::task::spawn_blocking(move || loops(rounds, &authenticator, &app, &token));
     let [remembered, fresh] = rates.await??;
-    let aim = |at_least| Some(Target { at_least, share: None });
+    let aim = |at_least| Some(Target::AtLeast(at_least));
     let name = "token check, remembered: Authenticator::recall, one core";
     report.add(Figure::rate(name, remembered).aim(aim(500_000.0)));
     let name = "token check, fresh: TokenKeys::verify (Ed25519), one core";

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::actor::{Permissions, SystemRole};
 use crate::changes::{self, Changes};
@@ -44,6 +45,7 @@ pub struct App {
     openapi: OnceLock<(String, Value)>,
     stopping: AtomicBool,
     background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    jobs: Mutex<JoinSet<()>>,
 }
 
 /// What the modules registered, merged.
@@ -132,6 +134,7 @@ impl App {
             openapi: OnceLock::new(),
             stopping: AtomicBool::new(false),
             background: Mutex::default(),
+            jobs: Mutex::default(),
         });
         let document = app.parts.describe(&app.config.public_url)?;
         let _ = app.openapi.set((document.to_string(), document));
@@ -248,12 +251,20 @@ impl App {
         tasks.push(tokio::spawn(task));
     }
 
+    /// Runs a job until it ends or the application stops.
+    pub(crate) fn run_job(&self, job: impl Future<Output = ()> + Send + 'static) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        while jobs.try_join_next().is_some() {}
+        jobs.spawn(job);
+    }
+
     /// Stops background work and closes the pools. [`Server::run`](crate::Server::run) does this.
     pub async fn stop(&self) {
         self.begin_stopping();
         let tasks =
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         // A connection that nobody gives back must not keep the process from ending.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
             tracing::warn!("some database connections were still in use when the pools closed");

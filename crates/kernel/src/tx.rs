@@ -14,7 +14,7 @@ use crate::database::{Access, Db};
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::event::{self, CustomEvent, Details, Event, EventRow, Recorded};
-use crate::stream::{Job, NewJob, job};
+use crate::stream::{HandOver, Job, NewJob};
 use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
 
@@ -290,7 +290,7 @@ impl Work {
             return self.nothing_to_keep();
         }
         let woken = event::write(&mut self.db, &self.events, &self.origin.app).await?;
-        job::write(&mut self.db, &self.jobs).await?;
+        let hand_over = HandOver::write(&self.origin.app, &mut self.db, &self.jobs).await?;
         crate::changes::write(&mut self.db, &self.changes).await?;
         let Self { db, origin, new_keys, changes, jobs, settles, .. } = *self;
         db.commit().await?;
@@ -305,7 +305,7 @@ impl Work {
         // Hand over in memory on this node; others are told to look.
         app.changes().committed(changes);
         woken.iter().for_each(|subscriber| app.wakers().outbox(subscriber).notify_one());
-        jobs.iter().for_each(|job| app.wakers().lane(job.lane).notify_one());
+        hand_over.start(app);
         app.wakers().tell();
         Ok(())
     }

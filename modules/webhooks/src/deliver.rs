@@ -121,10 +121,17 @@ impl RunBatch for Deliver {
                coalesce(e.occurred_at, e.at) as "timestamp!: Timestamp"
              from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
                as j (tenant_id, id, turn, place)
-             join webhooks.deliveries d on d.tenant_id = j.tenant_id and d.id = j.id
-             join webhooks.endpoints w on w.tenant_id = d.tenant_id and w.id = d.endpoint_id
-             join core.events e
-               on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
+             -- Laterals with a limit are looked up for each row, whatever the planner expects.
+             cross join lateral (
+               select * from webhooks.deliveries d
+               where d.tenant_id = j.tenant_id and d.id = j.id limit 1) as d
+             cross join lateral (
+               select * from webhooks.endpoints w
+               where w.tenant_id = d.tenant_id and w.id = d.endpoint_id limit 1) as w
+             cross join lateral (
+               select * from core.events e
+               where e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
+               limit 1) as e
              where d.status = 'pending' and d.turn = j.turn"#,
             &tenants,
             &ids,

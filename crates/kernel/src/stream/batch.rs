@@ -1,13 +1,11 @@
 //! Jobs that wait for the network and come in thousands: many are planned in one transaction, run
 //! side by side without any, and are written down in one again.
 
-use std::collections::HashMap;
 use std::slice::from_ref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -124,19 +122,17 @@ async fn serve<J: RunBatch>(app: Arc<App>, mut claimed: UnboundedReceiver<Vec<Ru
     // All of them end when this is dropped.
     let mut tasks = JoinSet::new();
     tasks.spawn(record_all::<J>(app.clone(), to_record));
-    let turns = Arc::new(Turns::default());
     while let Some(jobs) = claimed.recv().await {
         while tasks.try_join_next().is_some() {}
-        turns.tidy();
         let (steps, refused) = decode::<J>(jobs);
         for (running, error) in refused {
             tasks.spawn(give_up(running, error));
         }
-        let (app, turns, ended) = (app.clone(), turns.clone(), ended.clone());
+        let (app, ended) = (app.clone(), ended.clone());
         tasks.spawn(async move {
             let mut runs = JoinSet::new();
             for (step, plan) in plan_all(&app, steps).await {
-                runs.spawn(run(app.clone(), turns.clone(), ended.clone(), step, plan));
+                runs.spawn(run(app.clone(), ended.clone(), step, plan));
             }
             runs.join_all().await;
         });
@@ -200,15 +196,13 @@ async fn plan<J: RunBatch>(app: &Arc<App>, claimed: &[Claimed<J>]) -> Result<Vec
 /// Waits for its turn at its key, runs, and passes on what came of it.
 async fn run<J: RunBatch>(
     app: Arc<App>,
-    turns: Arc<Turns>,
     ended: UnboundedSender<Ended<J>>,
     step: Step<J>,
     plan: J::Plan,
 ) {
     let planned = Instant::now();
-    let turn = turns.of::<J>(&step.claimed.job);
     let result = {
-        let Ok(_turn) = turn.acquire().await else { return };
+        let _turn = step.running.turn().await;
         let plan = match planned.elapsed() > FRESH {
             true => plan_one(&app, &step.claimed).await,
             false => Ok(plan),
@@ -281,22 +275,4 @@ async fn record<J: RunBatch>(
     let settlements = caught(J::record(&mut tx, done)).await?;
     settle_many(&mut tx, running, settlements).await?;
     tx.commit().await
-}
-
-/// Lets no more jobs of one key run at once than may.
-#[derive(Default)]
-struct Turns(Mutex<HashMap<String, Arc<Semaphore>>>);
-
-impl Turns {
-    fn of<J: Job>(&self, job: &J) -> Arc<Semaphore> {
-        let Some(key) = job.key() else { return Arc::new(Semaphore::new(1)) };
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(key).or_insert_with(|| Arc::new(Semaphore::new(J::PER_KEY))).clone()
-    }
-
-    /// Forgets keys that nobody uses.
-    fn tidy(&self) {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-    }
 }

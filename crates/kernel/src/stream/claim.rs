@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
 /// How long a job is held before somebody else may take it over; renewed while it runs.
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// A job whose worker died this often is given up: it may be what kills them.
 const CRASHES_MAX: i32 = 3;
 

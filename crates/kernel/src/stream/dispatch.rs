@@ -94,7 +94,10 @@ async fn load(tx: &mut SystemTx, waiting: &[Waiting]) -> Result<Vec<StoredEvent>
         "-- tidy: across tenants because a batch holds events of many
          select e.tenant_id, e.id, e.at, e.source, e.type, e.actor, e.subject, e.data
          from unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) as w (tenant_id, at, id)
-         join core.events e on e.tenant_id = w.tenant_id and e.at = w.at and e.id = w.id
+         -- A lateral with a limit is looked up for each row, whatever the planner expects.
+         cross join lateral (
+           select * from core.events e
+           where e.tenant_id = w.tenant_id and e.at = w.at and e.id = w.id limit 1) as e
          order by e.id",
         &tenants,
         ats as _,

@@ -4,19 +4,25 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
-use super::job::{JobRow, Lane};
+use super::job::{JobKind, JobRow, Lane};
 use crate::app::App;
 use crate::directory::TenantId;
 
+/// More than are in use at once; those that nobody uses are forgotten then.
+const TURNS_KEPT: usize = 4 * 1024;
+
 /// What this node is working on.
-#[derive(Default)]
 pub(crate) struct InFlight {
+    /// Free places, for each lane.
+    slots: [Arc<Semaphore>; 3],
     held: Mutex<Held>,
+    /// What lets no more jobs of one kind and key run at once than may.
+    turns: Mutex<HashMap<(&'static str, String), Arc<Semaphore>>>,
     /// Told when the last job has ended.
     idle: Notify,
 }
@@ -50,7 +56,48 @@ pub(super) struct Tenants {
     pub(super) full: Vec<Uuid>,
 }
 
+impl Default for InFlight {
+    fn default() -> Self {
+        Self {
+            slots: Lane::ALL.map(|lane| Arc::new(Semaphore::new(lane.slots()))),
+            held: Mutex::default(),
+            turns: Mutex::default(),
+            idle: Notify::new(),
+        }
+    }
+}
+
 impl InFlight {
+    pub(super) fn slots(&self, lane: Lane) -> &Arc<Semaphore> {
+        &self.slots[lane.index()]
+    }
+
+    /// Whether another job of this tenant and key may be held.
+    pub(super) fn has_room(
+        &self,
+        lane: Lane,
+        tenant: TenantId,
+        key: Option<(&JobKind, &str)>,
+    ) -> bool {
+        let held = self.held();
+        let of_tenant = held.tenants.get(&(lane, tenant)).copied().unwrap_or_default();
+        let of_key = |(kind, key): (&JobKind, &str)| {
+            let name = (kind.name.to_owned(), key.to_owned());
+            held.keys.get(&name).copied().unwrap_or_default() < kind.per_key
+        };
+        of_tenant < lane.slots_per_tenant() && key.is_none_or(of_key)
+    }
+
+    /// Where a job waits for its turn.
+    pub(super) fn turn(&self, kind: &JobKind, key: &str) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= TURNS_KEPT {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        let turn = turns.entry((kind.name, key.to_owned()));
+        turn.or_insert_with(|| Arc::new(Semaphore::new(kind.at_once))).clone()
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -40,6 +40,11 @@ impl Lane {
         }
     }
 
+    /// Its place in what is kept for each lane.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Jobs in flight per node.
     pub(crate) const fn slots(self) -> usize {
         match self {
@@ -228,6 +233,11 @@ pub(crate) struct NewJob {
 }
 
 impl NewJob {
+    /// Whether it may run as soon as it is committed.
+    pub(super) fn is_due(&self) -> bool {
+        self.wait.is_zero() && self.virtual_at.is_none()
+    }
+
     pub(crate) fn of<J: Job>(
         tenant: TenantId,
         job: &J,
@@ -247,8 +257,13 @@ impl NewJob {
     }
 }
 
-/// Writes jobs, in one statement.
-pub(crate) async fn write(db: &mut crate::Db, jobs: &[NewJob]) -> Result<()> {
+/// Writes jobs, in one statement; those that this node takes at once under its claim.
+pub(super) async fn write(
+    db: &mut crate::Db,
+    jobs: &[NewJob],
+    claims: &[Option<Uuid>],
+    lease: Duration,
+) -> Result<()> {
     if jobs.is_empty() {
         return Ok(());
     }
@@ -261,12 +276,15 @@ pub(crate) async fn write(db: &mut crate::Db, jobs: &[NewJob]) -> Result<()> {
     let waits: Vec<_> = jobs.iter().map(|job| interval(job.wait)).collect();
     let virtuals: Vec<Option<Timestamp>> = jobs.iter().map(|job| job.virtual_at).collect();
     sqlx::query!(
-        "insert into core.jobs (id, lane, kind, tenant_id, key, payload, run_at, virtual_at)
+        "insert into core.jobs (id, lane, kind, tenant_id, key, payload, run_at, virtual_at, claim,
+           lease_until, attempts)
          select id, lane, kind, tenant_id, key, payload,
-           case when virtual_at is null then clock_timestamp() + wait else 'infinity' end, virtual_at
+           case when virtual_at is null then clock_timestamp() + wait else 'infinity' end, virtual_at,
+           claim, case when claim is not null then clock_timestamp() + $10 end,
+           (claim is not null)::int
          from unnest($1::uuid[], $2::smallint[], $3::text[], $4::uuid[], $5::text[], $6::jsonb[],
-             $7::interval[], $8::timestamptz[])
-           as j (id, lane, kind, tenant_id, key, payload, wait, virtual_at)",
+             $7::interval[], $8::timestamptz[], $9::uuid[])
+           as j (id, lane, kind, tenant_id, key, payload, wait, virtual_at, claim)",
         &ids,
         &lanes,
         &kinds as _,
@@ -275,6 +293,8 @@ pub(crate) async fn write(db: &mut crate::Db, jobs: &[NewJob]) -> Result<()> {
         &payloads,
         &waits,
         virtuals as _,
+        claims as _,
+        interval(lease),
     )
     .execute(db)
     .await?;
@@ -298,7 +318,9 @@ pub(crate) struct JobKind {
     pub(crate) name: &'static str,
     pub(crate) lane: Lane,
     pub(crate) timeout: Duration,
-    /// How many of the same key this node may hold.
+    /// How many of the same key run at once.
+    pub(crate) at_once: usize,
+    /// How many of the same key this node takes.
     pub(crate) per_key: usize,
     pub(crate) retry_after: fn(u32) -> Option<Duration>,
     pub(crate) given_up: GivenUpFn,
@@ -337,6 +359,7 @@ impl JobKind {
             name: J::KIND,
             lane: J::LANE,
             timeout: J::TIMEOUT,
+            at_once: J::PER_KEY,
             per_key,
             retry_after: J::retry_after,
             given_up: |tx, tenant, payload, why| {

@@ -30,6 +30,7 @@ pub(crate) use job::{JobKind, NewJob};
 pub(crate) use outbox::Subscriber;
 pub(crate) use pulse::{Wakers, run};
 pub(crate) use schedule::Schedule;
+pub(crate) use worker::HandOver;
 
 /// Runs what a module wrote. A panic in it is its failure and stops nothing else.
 async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -48,7 +48,7 @@ impl Wakers {
     }
 
     pub(crate) fn lane(&self, lane: Lane) -> &Notify {
-        &self.lanes[usize::try_from(lane.number()).unwrap_or_default()]
+        &self.lanes[lane.index()]
     }
 
     pub(crate) fn outbox(&self, subscriber: &str) -> &Notify {
