@@ -87,6 +87,13 @@ pub(crate) async fn reload(app: Arc<App>) {
     app.wakers().look();
 }
 
+/// The same, once; the change feed comes back to it.
+pub(crate) async fn refresh(app: &Arc<App>) {
+    if let Err(error) = load(app).await {
+        tracing::warn!(%error, "a sandbox clock that was set is not known here yet");
+    }
+}
+
 /// Whether a change says that a clock was set.
 pub(crate) fn concerns(change: &Change) -> bool {
     change.topic == TOPIC

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::changes::Change;
+use crate::clocks;
 use crate::cx::Origin;
 use crate::database::{Access, Db};
 use crate::directory::TenantId;
@@ -303,6 +304,10 @@ impl Work {
             return Ok(());
         }
         // Hand over in memory on this node; others are told to look.
+        if changes.iter().any(clocks::concerns) {
+            // Whoever set a clock sees it from the next request on.
+            clocks::refresh(app).await;
+        }
         app.changes().committed(changes);
         woken.iter().for_each(|subscriber| app.wakers().outbox(subscriber).notify_one());
         hand_over.start(app);

@@ -13,7 +13,6 @@ use crate::app::App;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::event::EventId;
-use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
 const BATCH: i64 = 200;
@@ -22,9 +21,7 @@ const TRIES: i32 = 5;
 
 /// An event that waits for a subscriber.
 struct Waiting {
-    event_id: Uuid,
-    tenant_id: Uuid,
-    event_at: Timestamp,
+    event: StoredEvent,
     failures: i32,
 }
 
@@ -45,97 +42,78 @@ pub(super) async fn serve(app: Arc<App>, subscriber: Subscriber) {
 /// One batch; says whether there may be more.
 async fn batch(app: &Arc<App>, subscriber: Subscriber) -> Result<bool> {
     let mut tx = SystemTx::begin_redoable(app.origin()).await?;
-    let waiting = take(&mut tx, subscriber.name).await?;
+    let waiting = take(&mut tx, subscriber.name, None).await?;
     if waiting.is_empty() {
         return Ok(false);
     }
     let full = i64::try_from(waiting.len()).is_ok_and(|taken| taken == BATCH);
-    if let Err(error) = handle(tx, subscriber, &waiting).await {
+    let events: Vec<StoredEvent> = waiting.into_iter().map(|waiting| waiting.event).collect();
+    if let Err(error) = handle(tx, subscriber, &events).await {
         tracing::warn!(subscriber = subscriber.name, %error, "a batch failed; trying one by one");
-        for one in &waiting {
-            alone(app, subscriber, one).await?;
+        for event in &events {
+            alone(app, subscriber, event.id).await?;
         }
     }
     Ok(full)
 }
 
 /// Everything that may fail because of an event, the commit included.
-async fn handle(mut tx: SystemTx, subscriber: Subscriber, waiting: &[Waiting]) -> Result<()> {
-    let events = load(&mut tx, waiting).await?;
-    caught((subscriber.handle)(&mut tx, &events)).await?;
+async fn handle(mut tx: SystemTx, subscriber: Subscriber, events: &[StoredEvent]) -> Result<()> {
+    caught((subscriber.handle)(&mut tx, events)).await?;
     tx.commit().await
 }
 
-/// Takes rows off the outbox. They are back if the transaction does not commit.
-async fn take(tx: &mut SystemTx, subscriber: &str) -> Result<Vec<Waiting>> {
-    let taken = sqlx::query_as!(
-        Waiting,
-        "with due as (
-           select event_id from core.outbox
-           where subscriber = $1 and due_at <= clock_timestamp()
-           order by event_id limit $2 for update skip locked
-         )
-         delete from core.outbox o using due
-         where o.subscriber = $1 and o.event_id = due.event_id
-         returning o.event_id, o.tenant_id, o.event_at, o.failures",
-        subscriber,
-        BATCH,
-    )
-    .fetch_all(tx.db())
-    .await?;
-    Ok(taken)
-}
-
-async fn load(tx: &mut SystemTx, waiting: &[Waiting]) -> Result<Vec<StoredEvent>> {
-    let tenants: Vec<Uuid> = waiting.iter().map(|row| row.tenant_id).collect();
-    let ids: Vec<Uuid> = waiting.iter().map(|row| row.event_id).collect();
-    let ats: Vec<Timestamp> = waiting.iter().map(|row| row.event_at).collect();
+/// Takes what is due off the outbox, or one event. It is back if the transaction does not commit.
+async fn take(tx: &mut SystemTx, subscriber: &str, only: Option<EventId>) -> Result<Vec<Waiting>> {
+    let (first, last) = only.map_or((Uuid::nil(), Uuid::max()), |id| (*id, *id));
     let rows = sqlx::query!(
         "-- tidy: across tenants because a batch holds events of many
-         select e.tenant_id, e.id, e.at, e.source, e.type, e.actor, e.subject, e.data
-         from unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) as w (tenant_id, at, id)
+         with due as (
+           select event_id from core.outbox
+           where subscriber = $1 and event_id between $3 and $4 and due_at <= clock_timestamp()
+           order by event_id limit $2 for update skip locked
+         ), taken as (
+           delete from core.outbox o using due
+           where o.subscriber = $1 and o.event_id = due.event_id
+           returning o.event_id, o.tenant_id, o.event_at, o.failures
+         )
+         select t.failures, e.tenant_id, e.id, e.at, e.source, e.type, e.actor, e.subject, e.data
+         from taken t
          -- A lateral with a limit is looked up for each row, whatever the planner expects.
          cross join lateral (
            select * from core.events e
-           where e.tenant_id = w.tenant_id and e.at = w.at and e.id = w.id limit 1) as e
+           where e.tenant_id = t.tenant_id and e.at = t.event_at and e.id = t.event_id limit 1) as e
          order by e.id",
-        &tenants,
-        ats as _,
-        &ids,
+        subscriber,
+        BATCH,
+        first,
+        last,
     )
     .fetch_all(tx.db())
     .await?;
-    let stored = rows.into_iter().map(|row| StoredEvent {
-        tenant: TenantId::from_uuid(row.tenant_id),
-        id: EventId::from_uuid(row.id),
-        at: row.at,
-        source: row.source,
-        kind: row.r#type,
-        actor: row.actor,
-        subject: row.subject,
-        data: row.data,
+    let waiting = rows.into_iter().map(|row| Waiting {
+        failures: row.failures,
+        event: StoredEvent {
+            tenant: TenantId::from_uuid(row.tenant_id),
+            id: EventId::from_uuid(row.id),
+            at: row.at,
+            source: row.source,
+            kind: row.r#type,
+            actor: row.actor,
+            subject: row.subject,
+            data: row.data,
+        },
     });
-    Ok(stored.collect())
+    Ok(waiting.collect())
 }
 
 /// One event by itself: handled, tried again later, or put aside.
-async fn alone(app: &Arc<App>, subscriber: Subscriber, one: &Waiting) -> Result<()> {
+async fn alone(app: &Arc<App>, subscriber: Subscriber, id: EventId) -> Result<()> {
     let mut tx = SystemTx::begin(app.origin()).await?;
-    let taken = sqlx::query!(
-        "delete from core.outbox where subscriber = $1 and event_id in (
-           select event_id from core.outbox where subscriber = $1 and event_id = $2
-           for update skip locked)",
-        subscriber.name,
-        one.event_id,
-    )
-    .execute(tx.db())
-    .await?;
-    if taken.rows_affected() == 0 {
-        return Ok(());
-    }
-    match handle(tx, subscriber, std::slice::from_ref(one)).await {
+    let Some(one) = take(&mut tx, subscriber.name, Some(id)).await?.pop() else { return Ok(()) };
+    match handle(tx, subscriber, std::slice::from_ref(&one.event)).await {
         Ok(()) => Ok(()),
-        Err(error) => note_failure(app, subscriber, one, &error).await,
+        Err(error) => note_failure(app, subscriber, &one, &error).await,
     }
 }
 
@@ -152,14 +130,14 @@ async fn note_failure(
             "update core.outbox set failures = failures + 1, due_at = clock_timestamp() + $3
              where subscriber = $1 and event_id = $2",
             subscriber.name,
-            one.event_id,
+            *one.event.id,
             interval(wait),
         )
         .execute(tx.db())
         .await?;
     } else {
         let text = error.to_string();
-        tracing::error!(subscriber = subscriber.name, event = %one.event_id, %text, "an event was put aside");
+        tracing::error!(subscriber = subscriber.name, event = %one.event.id, %text, "an event was put aside");
         sqlx::query!(
             "with dead as (delete from core.outbox where subscriber = $1 and event_id = $2
                returning subscriber, event_id, tenant_id, event_at)
@@ -167,7 +145,7 @@ async fn note_failure(
              select subscriber, event_id, tenant_id, event_at, $3 from dead
              on conflict (subscriber, event_id) do update set error = excluded.error",
             subscriber.name,
-            one.event_id,
+            *one.event.id,
             text,
         )
         .execute(tx.db())
