@@ -10,12 +10,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::caught;
-use super::claim::{settle, settle_many};
+use super::claim::{LEASE, settle, settle_many};
 use super::job::{Job, LOST};
 use super::worker::Running;
 use crate::app::App;
 use crate::directory::TenantId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::tx::SystemTx;
 
 /// How many jobs of a full key a node holds beyond those that run, so that the next one need not
@@ -23,6 +23,8 @@ use crate::tx::SystemTx;
 pub(super) const AHEAD: usize = 32;
 /// How many runs are written down in one transaction.
 const RECORDED_AT_ONCE: usize = 256;
+/// Between two attempts at writing down while the database is away.
+const PAUSE: Duration = Duration::from_millis(250);
 /// A plan that has waited longer for its turn is made again: the world may have changed.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -243,8 +245,27 @@ async fn record_all<J: RunBatch>(app: Arc<App>, mut ended: UnboundedReceiver<End
             running.push(step.running);
             done.push((step.claimed, outcome));
         }
-        if record::<J>(&app, &running, &done).await.is_err() {
+        if record_patiently::<J>(&app, &running, &done).await.is_err() {
             apart::<J>(&app, running, &done).await;
+        }
+    }
+}
+
+/// What was done cannot be done again without somebody noticing: while the database is away, this
+/// waits for as long as the jobs are held.
+async fn record_patiently<J: RunBatch>(
+    app: &Arc<App>,
+    running: &[Running],
+    done: &[(Claimed<J>, J::Outcome)],
+) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match record::<J>(app, running, done).await {
+            Err(error) if error.kind() == Kind::Unavailable && began.elapsed() < LEASE => {
+                tracing::warn!(kind = J::KIND, %error, "runs are written down later");
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
         }
     }
 }

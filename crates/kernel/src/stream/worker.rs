@@ -30,6 +30,33 @@ impl Running {
         app.in_flight().add(lane, &row);
         Self { app: app.clone(), lane, row, _slot: slot }
     }
+
+    /// A job that begins when it is committed, if this node works on its kind and has room.
+    fn now(app: &Arc<App>, job: &NewJob) -> Option<Self> {
+        let kind = app.job_kind(job.kind).filter(|_| job.is_due() && !app.is_stopping())?;
+        let slot = app.in_flight().slots(job.lane).clone().try_acquire_owned().ok()?;
+        let key = job.key.as_deref().map(|key| (kind, key));
+        if !app.in_flight().has_room(job.lane, job.tenant, key) {
+            return None;
+        }
+        let row = JobRow {
+            id: job.id,
+            claim: Uuid::now_v7(),
+            kind: job.kind.to_owned(),
+            tenant: job.tenant,
+            key: job.key.clone(),
+            payload: job.payload.clone(),
+            attempts: 1,
+            failures: 0,
+        };
+        Some(Self::new(app, job.lane, row, slot))
+    }
+
+    /// Waits until fewer of its key run than may. A node may have taken more than that.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let (kind, key) = (self.app.job_kind(&self.row.kind)?, self.row.key.as_deref()?);
+        self.app.in_flight().turn(kind, key).acquire_owned().await.ok()
+    }
 }
 
 impl Drop for Running {
@@ -77,37 +104,6 @@ impl HandOver {
     pub(crate) fn start(self, app: &App) {
         self.others.iter().for_each(|lane| app.wakers().lane(*lane).notify_one());
         set_off(app, self.own);
-    }
-}
-
-impl Running {
-    /// A job that begins when it is committed, if this node works on its kind and has room.
-    fn now(app: &Arc<App>, job: &NewJob) -> Option<Self> {
-        let kind = app.job_kind(job.kind).filter(|_| job.is_due() && !app.is_stopping())?;
-        let slot = app.in_flight().slots(job.lane).clone().try_acquire_owned().ok()?;
-        let key = job.key.as_deref().map(|key| (kind, key));
-        if !app.in_flight().has_room(job.lane, job.tenant, key) {
-            return None;
-        }
-        let row = JobRow {
-            id: job.id,
-            claim: Uuid::now_v7(),
-            kind: job.kind.to_owned(),
-            tenant: job.tenant,
-            key: job.key.clone(),
-            payload: job.payload.clone(),
-            attempts: 1,
-            failures: 0,
-        };
-        Some(Self::new(app, job.lane, row, slot))
-    }
-}
-
-impl Running {
-    /// Waits until fewer of its key run than may. A node may have taken more than that.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let (kind, key) = (self.app.job_kind(&self.row.kind)?, self.row.key.as_deref()?);
-        self.app.in_flight().turn(kind, key).acquire_owned().await.ok()
     }
 }
 

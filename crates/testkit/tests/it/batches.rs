@@ -233,3 +233,41 @@ async fn a_node_that_stops_writes_down_what_ends_and_gives_back_the_rest() {
     let given_back = "select count(*) from core.jobs where claim is null and crashes = 0";
     assert_eq!((count(&app, given_back).await, count(&app, JOBS).await), (1, 1));
 }
+
+#[tokio::test]
+async fn what_was_done_while_the_database_was_away_is_written_down_and_not_done_again() {
+    let (app, acme) = acme().await;
+    post(&app, &acme, &["waits"; 3], None).await;
+    let watch = Watch::of(&acme);
+    for _ in 0..3 {
+        watch.gate.reached().await;
+    }
+    let database: String =
+        sqlx::query_scalar("select current_database()").fetch_one(app.sql()).await.unwrap();
+    let limit = async |connections: i32| {
+        let sql = format!("alter database {database} with connection limit {connections}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(app.sql()).await.unwrap();
+    };
+    limit(0).await;
+    run(
+        &app,
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+         where datname = current_database() and usename like 'freehold%'",
+    )
+    .await;
+    (0..3).for_each(|_| watch.gate.open());
+    let away = Instant::now();
+    within(
+        Duration::from_secs(5),
+        "the runs end, and more than once nobody can be told",
+        async || {
+            let ended = watch.running.load(Ordering::SeqCst) == 0;
+            (ended && away.elapsed() > Duration::from_millis(600)).then_some(())
+        },
+    )
+    .await;
+    assert_eq!(count(&app, SEEN).await, 0);
+    limit(-1).await;
+    counts(&app, JOBS, 0).await;
+    assert_eq!((count(&app, SEEN).await, watch.runs()), (3, 3));
+}
