@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use freehold_egress::{Egress, Options, Policy};
 use freehold_identity::{Authenticator, Settings};
-use freehold_kernel::{App, Clock, Config, Limits, Pooler, Quota, Server, TenantId, migrations};
+use freehold_kernel::{App, Clock, Config, Duties, Limits, Pooler, Quota, Server, TenantId, migrations};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -96,6 +96,7 @@ fn config(place: &Place) -> Config {
         trusted_proxies: Vec::new(),
         secret_key: b"a secret that lasts for one benchmark".to_vec(),
         secret_key_previous: Vec::new(),
+        duties: Duties::default(),
         clock: Clock::default(),
         limits: Limits { per_ip: PLENTY, per_tenant: PLENTY, ..Limits::default() },
     }

@@ -31,6 +31,8 @@ pub fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match name {
         "up" => runtime.block_on(commands::up(settings)),
+        "serve" => runtime.block_on(commands::serve(settings)),
+        "work" => runtime.block_on(commands::work(settings)),
         "migrate" => runtime.block_on(commands::migrate(&settings)),
         // clap lets nothing else through.
         _ => commands::openapi(&settings),
@@ -54,6 +56,26 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(up().after_help(read_on))
         .subcommand(
+            Command::new("serve")
+                .about("Answer requests: a node of an installation with a database of its own")
+                .long_about(
+                    "Answers requests and leaves events, jobs and schedules to nodes that work. \
+                     Makes nothing and guesses nothing: DATABASE_URL, FREEHOLD_SECRET_KEY and \
+                     FREEHOLD_PUBLIC_URL must be set, and the schema must have been migrated.",
+                )
+                .args(arguments().filter(|argument| argument.get_id() == "listen"))
+                .after_help(read_on),
+        )
+        .subcommand(
+            Command::new("work")
+                .about("Work on events, jobs and schedules: the other kind of node")
+                .long_about(
+                    "Delivers webhooks and works on everything else that requests leave to do. \
+                     Answers nobody. DATABASE_URL and FREEHOLD_SECRET_KEY must be set.",
+                )
+                .after_help(read_on),
+        )
+        .subcommand(
             Command::new("migrate")
                 .about("Bring a database's schema up to date, and make the roles it lacks")
                 .long_about(
@@ -71,8 +93,9 @@ fn command() -> Command {
         )
 }
 
-fn up() -> Command {
-    let flags = SETTINGS.iter().filter_map(|setting| {
+/// The flags of settings that have one.
+fn arguments() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter_map(|setting| {
         let (flag, key) = (setting.flag.as_ref()?, setting.key?);
         let arg = Arg::new(key).long(flag.name).help(match flag.value {
             Some(_) => format!("{} [default: {}]", setting.meaning, setting.default),
@@ -82,7 +105,10 @@ fn up() -> Command {
             Some(value) => arg.value_name(value),
             None => arg.action(ArgAction::SetTrue),
         })
-    });
+    })
+}
+
+fn up() -> Command {
     Command::new("up")
         .about("Start everything on this computer; nothing has to be set up first")
         .long_about(
@@ -90,7 +116,7 @@ fn up() -> Command {
              secret key, an operator and a demo tenant, and prints their credentials; all of it \
              stays in one folder. Ctrl-C stops it, the database last.",
         )
-        .args(flags)
+        .args(arguments())
 }
 
 /// What was typed, by key. A switch says `false`.

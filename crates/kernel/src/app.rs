@@ -258,7 +258,22 @@ impl App {
         jobs.spawn(job);
     }
 
-    /// Stops background work and closes the pools. [`Server::run`](crate::Server::run) does this.
+    /// Lets `requests` and jobs come to an end, for as long as the configuration grants, gives back
+    /// the jobs that do not, and [stops](Self::stop). [`Server::run`](crate::Server::run) does this.
+    pub async fn drain(self: &Arc<Self>, requests: impl Future<Output = ()>) {
+        self.begin_stopping();
+        let grace = self.config.limits.shutdown_grace;
+        let ended = async { tokio::join!(requests, self.in_flight.ended()) };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!("some requests or jobs did not finish within {} s", grace.as_secs());
+        }
+        if let Err(error) = stream::hand_back(self).await {
+            tracing::warn!(%error, "jobs could not be given back; others take them over in time");
+        }
+        self.stop().await;
+    }
+
+    /// Stops background work and closes the pools.
     pub async fn stop(&self) {
         self.begin_stopping();
         let tasks =
@@ -273,6 +288,11 @@ impl App {
 
     pub(crate) fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether jobs may begin on this node.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.config.duties.works() && !self.is_stopping()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

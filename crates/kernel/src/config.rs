@@ -28,10 +28,31 @@ pub struct Config {
     pub secret_key: Vec<u8>,
     /// Earlier secrets, newest first, that may still open.
     pub secret_key_previous: Vec<Vec<u8>>,
+    /// What this node does.
+    pub duties: Duties,
     /// Where time comes from.
     pub clock: Clock,
     /// Bounds on requests and on the past.
     pub limits: Limits,
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Duties {
+    /// Answers requests and works on jobs.
+    #[default]
+    Everything,
+    /// Answers requests; what they leave to do, other nodes do.
+    Requests,
+    /// Works on events, jobs and schedules, and answers nobody.
+    Work,
+}
+
+impl Duties {
+    /// Whether the node works on events, jobs and schedules.
+    pub(crate) fn works(self) -> bool {
+        self != Self::Requests
+    }
 }
 
 /// What stands between us and PostgreSQL.

@@ -31,7 +31,7 @@ pub use app::{App, StartError, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;
 pub use clocks::TenantClock;
-pub use config::{Config, Limits, Pooler};
+pub use config::{Config, Duties, Limits, Pooler};
 pub use cx::Cx;
 pub use database::{Db, Finding, MigrateError, Migration, fingerprint, migrate};
 pub use directory::{ServiceAccountId, TenantId, UserId};

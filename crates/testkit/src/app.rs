@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freehold_kernel::{App, Clock, Config, Limits, Module, Pooler, Quota, Server, StartError};
+use freehold_kernel::{App, Clock, Config, Duties, Limits, Module, Pooler, Quota, Server, StartError};
 use freehold_kernel::{Timestamp, migrations};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::oneshot;
@@ -188,6 +188,7 @@ fn config(database: &Database) -> Config {
         trusted_proxies: Vec::new(),
         secret_key: b"a secret that only tests may know".to_vec(),
         secret_key_previous: Vec::new(),
+        duties: Duties::default(),
         clock: Clock::default(),
         limits: Limits {
             per_ip: Quota::per_minute(6_000_000, 1_000_000),

@@ -24,15 +24,15 @@ pub(super) fn refusal(wanted: SocketAddr, error: &std::io::Error) -> anyhow::Err
                 .filter_map(|step| wanted.port().checked_add(step))
                 .find(|port| TcpListener::bind(elsewhere(*port)).is_ok())
                 .unwrap_or(0);
-            anyhow!("{wanted} is taken; type: freehold up --listen {}", elsewhere(free))
+            anyhow!("{wanted} is taken; take another one: --listen {}", elsewhere(free))
         }
         ErrorKind::PermissionDenied => anyhow!(
-            "this user may not listen on {wanted}: ports below 1024 are root's; type: \
-             freehold up --listen {}",
+            "this user may not listen on {wanted}: ports below 1024 are root's; take another one: \
+             --listen {}",
             elsewhere(3000)
         ),
         ErrorKind::AddrNotAvailable => anyhow!(
-            "{} is no address of this computer; type: freehold up --listen 127.0.0.1:{}",
+            "{} is no address of this computer; take one that is: --listen 127.0.0.1:{}",
             wanted.ip(),
             wanted.port()
         ),

@@ -7,7 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::folder::Folder;
 use crate::say;
-use crate::settings::{Logins, Settings};
+use crate::settings::{DatabaseSettings, Logins, Settings};
 
 /// The database inside the private PostgreSQL.
 const NAME: &str = "freehold";
@@ -47,19 +47,10 @@ impl Database {
     }
 
     fn named(settings: &Settings, url: &str) -> anyhow::Result<Self> {
-        let system = match &settings.database.system_url {
-            Some(system) => system.clone(),
-            None => as_user(url, "freehold_system").ok_or_else(|| {
-                anyhow!(
-                    "DATABASE_URL does not have the form postgres://freehold_app:PASSWORD@HOST/NAME, \
-                     so the login of freehold_system cannot be derived. Set DATABASE_SYSTEM_URL, too."
-                )
-            })?,
-        };
         Ok(Self {
             server: None,
             folder: Folder::make(&settings.data_dir)?,
-            logins: Logins { app: url.to_owned(), system },
+            logins: logins(&settings.database, url)?,
             owner_url: settings.database.owner_url.clone(),
         })
     }
@@ -118,6 +109,20 @@ async fn maintenance(server: &Server) -> anyhow::Result<PgConnection> {
     PgConnection::connect(&url)
         .await
         .map_err(|error| anyhow!("the private PostgreSQL does not answer: {error}"))
+}
+
+/// Both logins of a database that is named by the first.
+pub(super) fn logins(settings: &DatabaseSettings, url: &str) -> anyhow::Result<Logins> {
+    let system = match &settings.system_url {
+        Some(system) => system.clone(),
+        None => as_user(url, "freehold_system").ok_or_else(|| {
+            anyhow!(
+                "DATABASE_URL does not have the form postgres://freehold_app:PASSWORD@HOST/NAME, \
+                 so the login of freehold_system cannot be derived. Set DATABASE_SYSTEM_URL, too."
+            )
+        })?,
+    };
+    Ok(Logins { app: url.to_owned(), system })
 }
 
 /// The same URL with another user and the same password.

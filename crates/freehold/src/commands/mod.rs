@@ -6,11 +6,13 @@ mod database;
 mod folder;
 mod loopback;
 mod migrate;
+mod node;
 mod openapi;
 mod schema;
 mod stop;
 mod up;
 
 pub(crate) use migrate::migrate;
+pub(crate) use node::{serve, work};
 pub(crate) use openapi::openapi;
 pub(crate) use up::up;

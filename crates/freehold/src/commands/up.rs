@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use freehold_egress::{Egress, Options, Policy};
 use freehold_identity::NewOperator;
-use freehold_kernel::{App, Server, StartError, migrations};
+use freehold_kernel::{App, Duties, Server, StartError, migrations};
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -98,7 +98,8 @@ async fn prepare(
     };
     let modules = modules(identity, egress()?);
     database.migrate(&migrations(&modules)).await?;
-    let config = settings.kernel_config(database.logins.clone(), secret_key, address.port());
+    let logins = database.logins.clone();
+    let config = settings.kernel_config(Duties::Everything, logins, secret_key, address.port());
     let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
     let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
     Ok(Prepared { server, credentials })

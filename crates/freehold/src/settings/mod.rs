@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freehold_kernel::telemetry::LogFormat;
-use freehold_kernel::{Config, Limits, Pooler, Quota};
+use freehold_kernel::{Config, Duties, Limits, Pooler, Quota};
 
 pub use documents::{env_example, table as table_of_settings};
 use freehold_identity::Registration;
@@ -116,8 +116,15 @@ impl Settings {
 
     /// What the kernel needs, given where the database is, what seals, and the port.
     #[must_use]
-    pub fn kernel_config(&self, logins: Logins, secret_key: Vec<u8>, port: u16) -> Config {
+    pub fn kernel_config(
+        &self,
+        duties: Duties,
+        logins: Logins,
+        secret_key: Vec<u8>,
+        port: u16,
+    ) -> Config {
         Config {
+            duties,
             database_url: logins.app,
             database_system_url: logins.system,
             pooler: self.database.pooler,

@@ -9,6 +9,7 @@ mod isolation;
 mod journey;
 mod kill;
 mod life;
+mod nodes;
 mod own_database;
 mod process;
 mod receivers;

@@ -17,7 +17,6 @@ use tower::{Service, ServiceExt};
 
 use super::serve::Peer;
 use crate::app::App;
-use crate::stream;
 
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,16 +66,7 @@ impl Server {
             }
         }
         drop(listener);
-        app.begin_stopping();
-        let grace = app.config().limits.shutdown_grace;
-        let ended = async { tokio::join!(connections.shutdown(), app.in_flight().ended()) };
-        if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!("some requests or jobs did not finish within {} s", grace.as_secs());
-        }
-        if let Err(error) = stream::hand_back(&app).await {
-            tracing::warn!(%error, "jobs could not be given back; others take them over in time");
-        }
-        app.stop().await;
+        app.drain(connections.shutdown()).await;
     }
 }
 

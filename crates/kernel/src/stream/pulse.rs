@@ -66,8 +66,15 @@ impl Wakers {
     }
 }
 
-/// Starts everything that serves subscribers, lanes and schedules on this node.
+/// Starts what this node does about events, jobs and schedules: tells others at least, and hears of
+/// changes.
 pub(crate) fn run(app: &Arc<App>) {
+    app.run(beat(app.clone()));
+    app.run(listen(app.clone()));
+    app.run(tell(app.clone()));
+    if !app.config().duties.works() {
+        return;
+    }
     for subscriber in app.subscribers() {
         app.run(dispatch::serve(app.clone(), *subscriber));
     }
@@ -82,9 +89,6 @@ pub(crate) fn run(app: &Arc<App>) {
         app.run(worker::work(app.clone(), lane));
     }
     app.run(schedule::serve(app.clone()));
-    app.run(beat(app.clone()));
-    app.run(listen(app.clone()));
-    app.run(tell(app.clone()));
     app.run(renew(app.clone()));
 }
 

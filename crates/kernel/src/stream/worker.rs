@@ -33,7 +33,7 @@ impl Running {
 
     /// A job that begins when it is committed, if this node works on its kind and has room.
     fn now(app: &Arc<App>, job: &NewJob) -> Option<Self> {
-        let kind = app.job_kind(job.kind).filter(|_| job.is_due() && !app.is_stopping())?;
+        let kind = app.job_kind(job.kind).filter(|_| app.takes_jobs() && job.is_due())?;
         let slot = app.in_flight().slots(job.lane).clone().try_acquire_owned().ok()?;
         let key = job.key.as_deref().map(|key| (kind, key));
         if !app.in_flight().has_room(job.lane, job.tenant, key) {
@@ -144,7 +144,7 @@ async fn hand_out(app: &Arc<App>, lane: Lane) -> Result<bool> {
         drop(slots.acquire().await);
         return Ok(true);
     }
-    if app.is_stopping() {
+    if !app.takes_jobs() {
         return Ok(false);
     }
     let rows = claim(app, lane, free).await?;
