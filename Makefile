@@ -27,9 +27,11 @@ check: postgres
 	cargo xtask sqlx --check
 	cargo doc --quiet --workspace --no-deps --document-private-items
 
-## The long forms: minutes, not seconds. Run before a release.
+## The long forms: a quarter of an hour, not seconds. Run before a release.
 check-long: postgres
-	FREEHOLD_LONG=1 cargo test --release --workspace -- --nocapture long_
+	FREEHOLD_LONG=1 cargo test --release --workspace -- --nocapture --include-ignored long_
+	scripts/schemathesis
+	scripts/fuzz
 
 ## Figures, beside their ceilings, in one run. Takes a few minutes and wants a quiet machine.
 bench: postgres

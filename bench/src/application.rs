@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use freehold_egress::{Egress, Options, Policy};
 use freehold_identity::{Authenticator, Settings};
-use freehold_kernel::{App, Clock, Config, Duties, Limits, Pooler, Quota, Server, TenantId, migrations};
+use freehold_kernel::{
+    App, Clock, Config, Duties, Limits, Pooler, Quota, Server, TenantId, migrations,
+};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;

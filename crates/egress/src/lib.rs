@@ -7,6 +7,8 @@ mod connector;
 mod egress;
 mod exchange;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod networks;
 mod options;

@@ -84,15 +84,13 @@ impl Target {
         if url.len() > LONGEST_URL {
             return Err(Refusal::TooLong);
         }
-        // The parser would drop or mend these without a word; other programs would not.
-        if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\') {
-            return Err(Refusal::Malformed);
-        }
+        check_bytes(url)?;
         Self::of(policy, Url::parse(url).map_err(|_| Refusal::Malformed)?)
     }
 
     /// Where a redirect leads, checked like any other URL.
     pub(crate) fn redirected(&self, policy: &Policy, location: &str) -> Result<Self, Refusal> {
+        check_bytes(location)?;
         let mut url = self.0.url.join(location).map_err(|_| Refusal::Malformed)?;
         url.set_fragment(None);
         Self::of(policy, url)
@@ -131,6 +129,14 @@ impl Target {
             return Err(Refusal::Malformed);
         }
         Ok(Self(Arc::new(Parsed { url, uri })))
+    }
+}
+
+/// The parser would drop or mend these without a word; other programs would not.
+fn check_bytes(url: &str) -> Result<(), Refusal> {
+    match url.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\') {
+        true => Err(Refusal::Malformed),
+        false => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use freehold_kernel::telemetry;
+use freehold_kernel::trace::Export;
 
 use crate::commands;
 use crate::settings::{SETTINGS, Settings, SettingsError, Sources};
@@ -28,6 +29,7 @@ pub fn run() -> anyhow::Result<()> {
     telemetry::init(&settings.log, settings.log_format).map_err(|error| {
         anyhow::anyhow!("FREEHOLD_LOG cannot be understood ({error}). An example: info")
     })?;
+    let _export = export(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match name {
         "up" => runtime.block_on(commands::up(settings)),
@@ -37,6 +39,16 @@ pub fn run() -> anyhow::Result<()> {
         // clap lets nothing else through.
         _ => commands::openapi(&settings),
     }
+}
+
+/// Sends traces until it is dropped, if somebody wants them.
+fn export(settings: &Settings) -> anyhow::Result<Option<Export>> {
+    let Some(traces) = &settings.traces else { return Ok(None) };
+    let started = Export::start(&traces.endpoint, traces.share);
+    let started = started.map_err(|error| {
+        anyhow::anyhow!("traces cannot be sent to FREEHOLD_OTLP_ENDPOINT: {error}")
+    });
+    started.map(Some)
 }
 
 /// 2 for what was asked in a way that makes no sense, 1 for what could not be done.

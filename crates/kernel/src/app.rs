@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
+use sqlx::migrate::Migrator;
 use tokio::task::JoinSet;
 
 use crate::actor::{Permissions, SystemRole};
@@ -14,16 +15,18 @@ use crate::clocks::{self, Clocks};
 use crate::config::Config;
 use crate::crypto::Keyring;
 use crate::cx::Origin;
-use crate::database::{Database, Finding, Migration};
+use crate::database::{CORE, Database, Finding, Migration};
 use crate::error::Result;
 use crate::event::EventRecord;
 use crate::housekeeping::{self, UnknownKeys};
-use crate::http::{Described, Operation, Route, document};
+use crate::http::{Described, Health, Operation, Route, document};
 use crate::limits::RateLimiter;
+use crate::metrics::Metrics;
 use crate::module::{ChangeListener, EventType, Module, Permission, Resource, StartHook};
 use crate::ports::Authenticate;
 use crate::stream::{self, InFlight, JobKind, Schedule, Subscriber, Wakers};
 use crate::subject_keys::SubjectKeys;
+use crate::trace::Cause;
 use crate::tx::{AccountTx, SystemTx};
 use crate::{Named, directory};
 
@@ -41,6 +44,8 @@ pub struct App {
     clocks: Clocks,
     wakers: Wakers,
     in_flight: InFlight,
+    metrics: Metrics,
+    health: Health,
     parts: Parts,
     openapi: OnceLock<(String, Value)>,
     stopping: AtomicBool,
@@ -52,6 +57,8 @@ pub struct App {
 #[derive(Default)]
 struct Parts {
     modules: Vec<&'static str>,
+    /// Each schema and the number of its last migration.
+    versions: Vec<(&'static str, i64)>,
     resources: Vec<Resource>,
     permissions: Vec<Permission>,
     routes: Vec<Arc<Route>>,
@@ -130,6 +137,8 @@ impl App {
             clocks: Clocks::default(),
             wakers: Wakers::new(parts.subscribers.iter().map(|subscriber| subscriber.name)),
             in_flight: InFlight::default(),
+            metrics: Metrics::default(),
+            health: Health::default(),
             parts,
             openapi: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -323,6 +332,21 @@ impl App {
         &self.in_flight
     }
 
+    /// What this node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Each schema and the number of its last migration, as this release knows them.
+    pub(crate) fn schema_versions(&self) -> &[(&'static str, i64)] {
+        &self.parts.versions
+    }
+
     pub(crate) fn subscribers(&self) -> &[Subscriber] {
         &self.parts.subscribers
     }
@@ -360,12 +384,18 @@ impl App {
 
     /// Where changes come from that no request makes.
     pub(crate) fn origin(self: &Arc<Self>) -> Arc<Origin> {
+        self.origin_in(None)
+    }
+
+    /// The same, as a part of a trace.
+    pub(crate) fn origin_in(self: &Arc<Self>, trace: Option<Cause>) -> Arc<Origin> {
         Arc::new(Origin {
             app: self.clone(),
             request_id: String::new(),
             ip: None,
             user_agent: None,
             actor: OnceLock::new(),
+            trace,
         })
     }
 
@@ -382,6 +412,7 @@ impl App {
         let app = Arc::downgrade(self);
         self.changes.listen(move |change| {
             let Some(app) = app.upgrade() else { return };
+            app.metrics.change_heard(change.age(app.config.clock.now()));
             app.subject_keys.forget(change);
             if !clocks::concerns(change) {
                 return;
@@ -418,8 +449,10 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     }
     let (mut parts, mut hooks) = (Parts::default(), Vec::new());
     let mut listeners = Vec::new();
+    parts.versions.extend(last_of("core", &CORE));
     for module in modules {
         parts.modules.push(module.name);
+        parts.versions.extend(module.migrations.and_then(|files| last_of(module.name, files)));
         parts.resources.extend(module.resources);
         parts.permissions.extend(module.permissions);
         parts.events.extend(module.events);
@@ -443,6 +476,10 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     parts.events.sort_by_key(|event| event.name);
     parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));
     Ok((parts, hooks))
+}
+
+fn last_of(schema: &'static str, files: &Migrator) -> Option<(&'static str, i64)> {
+    Some((schema, files.iter().map(|file| file.version).max()?))
 }
 
 /// Prefixes of ids that the kernel hands out itself.

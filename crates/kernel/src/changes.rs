@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::database::Db;
 use crate::error::Result;
+use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
 /// What changed: everything remembered about `subject` is stale.
@@ -26,6 +27,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// How long ago it was made; its id says when.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        let ms = now.unix_ms().saturating_sub(made_ms(self.id));
+        Duration::from_millis(u64::try_from(ms).unwrap_or_default())
+    }
+
     /// A change of the thing `subject` of the kind `topic`.
     #[must_use]
     pub fn of(topic: &str, subject: &impl ToString) -> Self {
@@ -109,7 +116,7 @@ async fn look(app: &Arc<App>) -> Result<()> {
     let mut tx = SystemTx::begin(app.origin()).await?;
     let recent = sqlx::query!(
         "select id, topic, subject from core.changes
-         where at > clock_timestamp() - interval '1 minute' order by at limit 10000"
+         where at > statement_timestamp() - interval '1 minute' order by at limit 10000"
     )
     .fetch_all(tx.db())
     .await?;
@@ -136,8 +143,10 @@ fn made_ms(id: Uuid) -> i64 {
 
 /// Removes what every node has seen long ago. A schedule's tick.
 pub(crate) async fn forget_old(tx: &mut SystemTx) -> Result<()> {
-    sqlx::query!("delete from core.changes where at < clock_timestamp() - interval '10 minutes'")
-        .execute(tx.db())
-        .await?;
+    sqlx::query!(
+        "delete from core.changes where at < statement_timestamp() - interval '10 minutes'"
+    )
+    .execute(tx.db())
+    .await?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::http::Route;
 use crate::limits::Decision;
 use crate::time::Timestamp;
+use crate::trace::Cause;
 use crate::tx::{AccountTx, Opening, PlatformTx, Slot, Tx};
 
 /// The request a handler answers. Handlers that hash, call out or wait take this instead of a
@@ -38,6 +39,8 @@ pub(crate) struct Origin {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) user_agent: Option<String>,
     pub(crate) actor: OnceLock<Arc<Actor>>,
+    /// The trace that this is a part of, where somebody wants it.
+    pub(crate) trace: Option<Cause>,
 }
 
 impl Cx {
@@ -48,13 +51,14 @@ impl Cx {
         segments: Vec<String>,
         request_id: String,
         ip: Option<IpAddr>,
+        trace: Option<Cause>,
     ) -> Self {
         let user_agent = head
             .headers
             .get("user-agent")
             .and_then(|value| value.to_str().ok())
             .map(|text| text.chars().take(512).collect());
-        let origin = Origin { app, request_id, ip, user_agent, actor: OnceLock::new() };
+        let origin = Origin { app, request_id, ip, user_agent, actor: OnceLock::new(), trace };
         Self(Arc::new(Inner {
             origin: Arc::new(origin),
             route,

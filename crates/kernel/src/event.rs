@@ -208,6 +208,12 @@ async fn seal(
     Ok((Some(key.seal(&place(tenant, id), &plain)?), new_key))
 }
 
+impl EventRow {
+    pub(crate) fn id(&self) -> uuid::Uuid {
+        *self.id
+    }
+}
+
 /// Writes buffered events, their digests computed from the row as stored, and in the same statement
 /// a row of the outbox for each subscriber that wants them. Answers who is to be woken.
 pub(crate) async fn write(db: &mut Db, rows: &[EventRow], app: &App) -> Result<Vec<&'static str>> {

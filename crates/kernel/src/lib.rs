@@ -17,6 +17,7 @@ mod housekeeping;
 mod http;
 mod id;
 mod limits;
+mod metrics;
 mod module;
 pub mod ports;
 pub mod rules;
@@ -24,6 +25,7 @@ mod stream;
 mod subject_keys;
 pub mod telemetry;
 mod time;
+pub mod trace;
 mod tx;
 
 pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
@@ -39,6 +41,8 @@ pub use error::{Error, FieldError, Kind, OnConstraint, Result};
 pub use event::{CustomEvent, Event, EventId, EventRecord, Recorded};
 pub use freehold_kernel_derive::{Event, endpoint};
 pub use housekeeping::EventGap;
+#[doc(hidden)]
+pub use http::fuzzing;
 pub use http::{
     Accepted, Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment,
     Handler, IfMatch, Input, Json, List, NoContent, NoFilter, OneOrMany, Operation, Output, PUBLIC,
@@ -46,6 +50,7 @@ pub use http::{
 };
 pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
+pub use metrics::{Metrics, Series};
 pub use module::{EventType, Module, Permission, Resource};
 pub use stream::{
     Claimed, Interest, Job, JobCx, Lane, RunBatch, RunJob, ScheduleFn, Settlement, StoredEvent,

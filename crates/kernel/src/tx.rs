@@ -18,6 +18,7 @@ use crate::event::{self, CustomEvent, Details, Event, EventRow, Recorded};
 use crate::stream::{HandOver, Job, NewJob};
 use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
+use crate::trace;
 
 /// A transaction in one tenant, under row-level security, as the application role.
 ///
@@ -292,6 +293,8 @@ impl Work {
         }
         let woken = event::write(&mut self.db, &self.events, &self.origin.app).await?;
         let hand_over = HandOver::write(&self.origin.app, &mut self.db, &self.jobs).await?;
+        let ids = self.events.iter().map(EventRow::id).chain(self.jobs.iter().map(|job| job.id));
+        trace::note(&mut self.db, self.origin.trace.as_ref(), ids).await?;
         crate::changes::write(&mut self.db, &self.changes).await?;
         let Self { db, origin, new_keys, changes, jobs, settles, .. } = *self;
         db.commit().await?;

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freehold_kernel::{App, Clock, Config, Duties, Limits, Module, Pooler, Quota, Server, StartError};
+use freehold_kernel::{
+    App, Clock, Config, Duties, Limits, Module, Pooler, Quota, Server, StartError,
+};
 use freehold_kernel::{Timestamp, migrations};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::oneshot;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use freehold_kernel::{
-    Change, Created, Error, Event, Id, Json, Kind, List, Named, NoContent, NoFilter, OnConstraint,
-    Page, Path, Permissions, Principal, Result, Routes, ServiceAccountId, Timestamp, Tx, UserId,
+    Change, Created, Error, Event, Id, Json, Kind, List, Named, NoContent, OnConstraint, Page,
+    Path, Permissions, Principal, Result, Routes, ServiceAccountId, Timestamp, Tx, UserId,
     endpoint, rules,
 };
 use garde::Validate;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::key_secret::KeySecret;
-use crate::principal;
+use crate::{grants, principal};
 
 /// How long the previous secret stays good after a rotation.
 const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,6 +73,15 @@ struct ApiKeyWithSecret {
     /// For the `Authorization: Bearer` header. Kept nowhere; shown this once.
     #[schema(example = "fh_live_0192…_5f0c…")]
     secret: String,
+}
+
+/// Which keys.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = identity::ApiKeyFilter)]
+struct KeyFilter {
+    /// Only this person's own: those that die when the person is removed.
+    user_id: Option<UserId>,
 }
 
 /// A key to make.
@@ -144,7 +153,7 @@ pub(crate) struct ApiKeyRevoked {
 
 /// List one's own keys, newest first; whoever may see service accounts sees all keys.
 #[endpoint]
-async fn list_api_keys(list: List<NoFilter>, mut tx: Tx) -> Result<Page<ApiKey>> {
+async fn list_api_keys(list: List<KeyFilter>, mut tx: Tx) -> Result<Page<ApiKey>> {
     let (tenant, after) = (tx.tenant(), list.after::<Uuid>()?);
     let owner = only_own(&tx, "service-accounts:read")?;
     let keys = sqlx::query_as!(
@@ -153,11 +162,12 @@ async fn list_api_keys(list: List<NoFilter>, mut tx: Tx) -> Result<Page<ApiKey>>
            last_used_at, created_at
          from identity.api_keys
          where tenant_id = $1 and ($2::uuid is null or id < $2)
-           and ($3::uuid is null or user_id = $3)
-         order by id desc limit $4",
+           and ($3::uuid is null or user_id = $3) and ($4::uuid is null or user_id = $4)
+         order by id desc limit $5",
         *tenant,
         after,
         owner,
+        list.filter.user_id.map(|user| *user),
         list.fetch_limit(),
     )
     .fetch_all(tx.db())
@@ -175,7 +185,7 @@ async fn create_api_key(
     Json(new): Json<NewApiKey>,
     mut tx: Tx,
 ) -> Result<Created<ApiKeyWithSecret>> {
-    check_scopes(&tx, new.scopes.as_deref())?;
+    grants::check_named(&tx, new.scopes.as_deref().unwrap_or_default(), "/scopes")?;
     let allowed_ips = networks(&new.allowed_ips)?;
     let now = tx.real_now();
     if new.expires_at.is_some_and(|at| at <= now) {
@@ -318,7 +328,15 @@ async fn check_reach(
     )
     .fetch_all(tx.db())
     .await?;
-    let held = principal::permissions_of(tx.app(), &role_ids);
+    let custom = sqlx::query_scalar!(
+        r#"select unnest(permissions) as "name!" from identity.roles
+           where tenant_id = $1 and id = any ($2)"#,
+        *tenant,
+        &role_ids,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    let held = principal::permissions_of(tx.app(), &role_ids, &custom);
     let reach = match scopes {
         Some(scopes) => scopes.iter().cloned().collect::<Permissions>().intersect(&held),
         None => held,
@@ -364,27 +382,6 @@ async fn owner(tx: &mut Tx, account: Option<ServiceAccountId>) -> Result<Option<
         Error::invalid("/serviceAccountId", "core.unknown", "no service account of this tenant")
     })?;
     Ok(None)
-}
-
-/// Nobody grants what they lack.
-fn check_scopes(tx: &Tx, scopes: Option<&[String]>) -> Result<()> {
-    let actor = tx.actor()?;
-    for (place, scope) in scopes.unwrap_or_default().iter().enumerate() {
-        if !tx.app().permissions().iter().any(|declared| declared.name == scope) {
-            return Err(Error::invalid(
-                format!("/scopes/{place}"),
-                "identity.unknown_permission",
-                "no permission has this name; GET /api/v1/permissions lists them",
-            ));
-        }
-        if !actor.permissions.allow(scope) {
-            return Err(Error::forbidden(
-                "identity.grants_too_much",
-                format!("You may not give {scope}, because you do not have it."),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Addresses and networks in one canonical form.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use freehold_kernel::crypto::sha256_plain;
 use freehold_kernel::ports::Authenticate;
 use freehold_kernel::{
-    Actor, App, Change, Cx, Error, Permissions, Principal, Result, TenantId, Timestamp,
+    Actor, App, Change, Cx, Error, Permissions, Principal, Result, Series, TenantId, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -28,6 +28,13 @@ const REMEMBERED_MAX: u64 = 50_000;
 /// A key without an expiry is looked up again after this long in any case.
 const KEY_REMEMBERED: Duration = Duration::from_secs(600);
 const NOTE_EVERY: Duration = Duration::from_secs(30);
+
+/// Credentials asked about: answered from memory, or looked up.
+static CHECKS: Series = Series {
+    name: "freehold_credential_checks",
+    help: "Credentials answered for from memory, or verified with signature and database",
+    label: "how",
+};
 
 /// Identity's implementation of the port.
 pub struct Authenticator {
@@ -72,8 +79,10 @@ impl Authenticate for Authenticator {
                     )
                 })?;
             if let Some(actor) = self.recall(credential, cx.real_now(), cx.ip())? {
+                cx.app().metrics().count(&CHECKS, "remembered");
                 return Ok(Some(actor));
             }
+            cx.app().metrics().count(&CHECKS, "verified");
             let verified = if key_secret::looks_like_one(credential) {
                 self.verify_key(cx, credential).await?
             } else {

@@ -3,26 +3,43 @@
 mod access_token;
 mod api_keys;
 mod authenticator;
+mod change_password;
 mod email;
+mod explained;
+#[doc(hidden)]
+pub mod fuzzing;
+mod grants;
 mod key_secret;
+mod known_device;
+mod lockout;
 mod login;
 mod me;
+mod member_removal;
+mod members;
 mod operator;
+mod owners;
 mod password;
+mod permissions;
 mod principal;
+mod reauthentication;
 mod refresh;
 mod refresh_token;
 mod registration;
+mod revocation;
+mod role_holders;
 mod roles;
+mod security_events;
 mod service_accounts;
 mod session;
+mod sessions;
 mod signing_keys;
+mod step_up;
 mod switch_tenant;
 
 use std::sync::Arc;
 
 use freehold_kernel::Module;
-use freehold_kernel::SystemRole::{Admin, Agent, Member, Owner, Viewer};
+use freehold_kernel::SystemRole::{Admin, Agent, Member, Operator, Owner, Viewer};
 
 pub use access_token::{Claims, SigningKey, TokenKeys};
 pub use authenticator::Authenticator;
@@ -61,7 +78,8 @@ pub fn module(settings: Settings) -> Module {
 pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Module {
     let keys = authenticator.keys().clone();
     let last_used = authenticator.clone();
-    Module::new("identity")
+    let authenticator = Arc::new(explained::Explained(authenticator));
+    sessions_and_lockout(people_and_roles(Module::new("identity")))
         .migrations(&MIGRATIONS)
         .resource("user", "users")
         .resource("session", "sessions")
@@ -95,7 +113,6 @@ pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Mod
         .publishes::<me::UserUpdated>()
         .publishes::<session::SessionCreated>()
         .publishes::<session::SessionRevoked>()
-        .publishes::<login::AuthFailed>()
         .publishes::<api_keys::ApiKeyCreated>()
         .publishes::<api_keys::ApiKeyRotated>()
         .publishes::<api_keys::ApiKeyRevoked>()
@@ -120,4 +137,49 @@ pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Mod
             app.run(authenticator::note_last_used(app.clone(), last_used));
             Ok(())
         })
+}
+
+/// Who is in a tenant, and the roles that say what they may do.
+fn people_and_roles(module: Module) -> Module {
+    module
+        .permission("roles:write", "Make and change roles of the tenant's own", &[Owner, Admin])
+        .permission("roles:delete", "Remove roles of the tenant's own", &[Owner, Admin])
+        .permission(
+            "users:read",
+            "See people and their roles",
+            &[Owner, Admin, Member, Agent, Viewer],
+        )
+        .permission("users:write", "Change the roles of people", &[Owner, Admin])
+        .permission("users:delete", "Remove people from the tenant", &[Owner, Admin])
+        .permission("users:transfer", "Make and unmake owners", &[Owner])
+        .publishes::<members::UserRoleChanged>()
+        .publishes::<member_removal::UserDeleted>()
+        .publishes::<roles::RoleCreated>()
+        .publishes::<roles::RoleUpdated>()
+        .publishes::<roles::RoleDeleted>()
+        .publishes::<service_accounts::ServiceAccountRoleChanged>()
+        .routes(role_holders::routes())
+        .routes(permissions::routes())
+        .routes(members::routes())
+        .routes(member_removal::routes())
+}
+
+/// Where people are signed in, and what keeps others from it.
+fn sessions_and_lockout(module: Module) -> Module {
+    module
+        .resource("securityevent", "security-events")
+        .permission(
+            "security-events:read",
+            "See failed sign-ins, lockouts and replayed tokens",
+            &[Owner, Admin, Operator],
+        )
+        .publishes::<change_password::UserPasswordChanged>()
+        .publishes::<lockout::AuthFailed>()
+        .publishes::<lockout::AuthLocked>()
+        .publishes::<refresh::AuthReplayed>()
+        .publishes::<security_events::SecurityEventRead>()
+        .routes(sessions::routes())
+        .routes(change_password::routes())
+        .routes(step_up::routes())
+        .routes(security_events::routes())
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use freehold_kernel::{
-    AccountTx, Cx, Error, Event, Json, PUBLIC, Result, Routes, State, TenantId, UserId, directory,
+    AccountTx, Cx, Error, Json, PUBLIC, Result, Routes, State, TenantId, Timestamp, UserId,
     endpoint,
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::access_token::SharedKeys;
 use crate::email;
+use crate::known_device::KnownDevice;
+use crate::lockout::{Counter, Failure};
 use crate::password::Hasher;
 use crate::session::{self, SignedIn};
 
@@ -35,38 +37,32 @@ struct Login {
     /// The tenant to act in; the one used last when absent.
     #[garde(skip)]
     tenant_id: Option<TenantId>,
-}
-
-/// Somebody tried to sign in and failed.
-#[derive(Serialize, ToSchema, Event)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = identity::AuthFailed)]
-#[event(type = "auth.failed", subject = subject)]
-pub(crate) struct AuthFailed {
-    /// The person whose address was used, or `unknown`.
-    #[schema(example = "usr_01jz8q6k3mf1g8tvkh4z6c9x2b")]
-    pub(crate) subject: String,
-    /// How they tried.
-    #[schema(example = "password")]
-    pub(crate) method: &'static str,
-    /// The address as it was typed.
-    #[personal]
-    #[schema(example = "ada@example.org")]
-    pub(crate) email: String,
+    /// What an earlier sign-in on this device answered as `deviceToken`. One that is not good any
+    /// more is a stranger's, and no reason to refuse.
+    #[garde(inner(length(chars, max = 256)))]
+    #[schema(
+        example = "fhd_AQGOVvdVNXu8rLmoQZ3hRrEBjlb3VTV7vKy5qEGd4UaxAAABm2jQAAA",
+        max_length = 256
+    )]
+    device_token: Option<String>,
 }
 
 /// A person who may be signing in.
 struct Candidate {
     id: UserId,
-    hash: Option<String>,
     active: bool,
+    hash: Option<String>,
+    password_changed_at: Option<Timestamp>,
 }
 
 /// Sign in with e-mail and password.
 ///
-/// An unknown address and a wrong password are answered alike, in the same time.
+/// An unknown address and a wrong password are answered alike, in the same time. After five failed
+/// tries for one address, further ones from unknown devices are refused for 30 minutes, be they
+/// right or wrong; a device that signed in before (`deviceToken`) has five of its own.
 #[endpoint(
     "identity.invalid_credentials",
+    "identity.locked",
     "identity.hashing_busy",
     "identity.tenant_not_active",
     "core.not_found"
@@ -77,27 +73,37 @@ async fn login(
     State(keys): State<SharedKeys>,
     Json(login): Json<Login>,
 ) -> Result<Json<SignedIn>> {
+    let mut tx = cx.account_tx().await?;
+    let candidate = find(&mut tx, &login.email).await?;
+    let known = known_device(&cx, &login, candidate.as_ref());
+    let keyring = cx.app().keyring();
+    let failures = match known {
+        Some(known) => Counter::of_device(keyring, known)?,
+        None => Counter::of_strangers(keyring, &login.email)?,
+    };
+    failures.check(&mut tx).await?;
     // The look-up ends before hashing begins: nobody waits for a CPU while holding a connection.
-    let candidate = find(&mut cx.account_tx().await?, &login.email).await?;
+    drop(tx);
     let hash = candidate.as_ref().and_then(|candidate| candidate.hash.clone());
     let right = hasher.verify(&login.password, hash).await?;
 
     let mut tx = cx.account_tx().await?;
-    let Some(person) = candidate.as_ref().filter(|person| right && person.active) else {
-        record_failure(&mut tx, candidate.as_ref(), login.email).await?;
-        tx.commit().await?;
-        return Err(Error::unauthenticated(
-            "identity.invalid_credentials",
-            "E-mail or password is wrong.",
-        ));
+    let person = match candidate.as_ref().filter(|_| right) {
+        Some(person) if still_holds(&mut tx, person).await? => person.id,
+        _ => {
+            let person = candidate.map(|person| person.id);
+            let failure = Failure { person, method: "password", email: login.email };
+            failures.fail(&mut tx, failure).await?;
+            tx.commit().await?;
+            return Err(Error::unauthenticated(
+                "identity.invalid_credentials",
+                "E-mail or password is wrong.",
+            ));
+        }
     };
-    let tenants = session::tenants_of(&mut tx, person.id).await?;
-    let tenant = match login.tenant_id {
-        Some(asked) => Some(tenants.iter().find(|t| t.id == asked).ok_or_else(Error::not_found)?),
-        None => tenants.first(),
-    };
-    let tenant = tenant.map(|tenant| tenant.id);
-    let signed_in = session::open(&cx, &mut tx, &keys, person.id, tenant, "password").await?;
+    failures.clear(&mut tx).await?;
+    let tenant = choose_tenant(&mut tx, person, login.tenant_id).await?;
+    let signed_in = session::open(&cx, &mut tx, &keys, person, tenant, "password", known).await?;
     tx.commit().await?;
     Ok(Json(signed_in))
 }
@@ -105,7 +111,8 @@ async fn login(
 async fn find(tx: &mut AccountTx, email: &str) -> Result<Option<Candidate>> {
     let candidate = sqlx::query_as!(
         Candidate,
-        r#"select u.id, p.hash as "hash?", u.status = 'active' as "active!"
+        r#"select u.id, u.status = 'active' as "active!", p.hash as "hash?",
+             p.changed_at as "password_changed_at?"
            from core.users u left join identity.passwords p on p.user_id = u.id
            where u.email_normalised = $1"#,
         email::normalise(email),
@@ -115,22 +122,37 @@ async fn find(tx: &mut AccountTx, email: &str) -> Result<Option<Candidate>> {
     Ok(candidate)
 }
 
-/// In the tenant the person used last; what concerns nobody's tenant is the platform's.
-async fn record_failure(
+/// The device, if the person signed in on it before.
+fn known_device(cx: &Cx, asked: &Login, candidate: Option<&Candidate>) -> Option<KnownDevice> {
+    let person = candidate?;
+    let known = KnownDevice::read(asked.device_token.as_deref()?, cx.app().keyring())?;
+    let changed_at = person.password_changed_at?;
+    known.stands_for(person.id, changed_at, cx.real_now()).then_some(known)
+}
+
+/// Whether the person may come in with the password that was just verified. It is locked until the
+/// session is there, so that changing it either waits and ends that session, or came first.
+async fn still_holds(tx: &mut AccountTx, person: &Candidate) -> Result<bool> {
+    let same = sqlx::query_scalar!(
+        "select user_id from identity.passwords where user_id = $1 and hash = $2 for share",
+        *person.id,
+        person.hash,
+    )
+    .fetch_optional(tx.db())
+    .await?;
+    Ok(same.is_some() && person.active)
+}
+
+/// The tenant that was asked for, if the person is in it; else the one used last.
+async fn choose_tenant(
     tx: &mut AccountTx,
-    candidate: Option<&Candidate>,
-    email: String,
-) -> Result<()> {
-    let home = match candidate {
-        Some(person) => session::tenants_of(tx, person.id).await?.first().map(|tenant| tenant.id),
-        None => None,
+    person: UserId,
+    asked: Option<TenantId>,
+) -> Result<Option<TenantId>> {
+    let tenants = session::tenants_of(tx, person).await?;
+    let chosen = match asked {
+        Some(asked) => Some(tenants.iter().find(|t| t.id == asked).ok_or_else(Error::not_found)?),
+        None => tenants.first(),
     };
-    let home = match home {
-        Some(home) => home,
-        None => directory::platform_tenant(tx).await?,
-    };
-    let subject =
-        candidate.map_or_else(|| "unknown".to_owned(), |candidate| candidate.id.to_string());
-    tx.emit(home, AuthFailed { subject, method: "password", email }).await?;
-    Ok(())
+    Ok(chosen.map(|tenant| tenant.id))
 }

@@ -156,6 +156,11 @@ impl Hasher {
     }
 }
 
+/// Whether two spellings are one password.
+pub(crate) fn are_same(one: &str, other: &str) -> bool {
+    normal_bytes(one) == normal_bytes(other)
+}
+
 fn normal_bytes(password: &str) -> Vec<u8> {
     password.nfkc().collect::<String>().into_bytes()
 }

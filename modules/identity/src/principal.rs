@@ -8,11 +8,16 @@ use freehold_kernel::{
 };
 use uuid::Uuid;
 
-/// What the roles allow. Ids of roles that no longer exist allow nothing.
-pub(crate) fn permissions_of(app: &App, role_ids: &[Uuid]) -> Permissions {
+use crate::permissions::is_offered;
+
+/// What system roles and the permissions of custom roles allow together. Ids of roles that no
+/// longer exist allow nothing, nor do permissions that no module declares any more.
+pub(crate) fn permissions_of(app: &App, role_ids: &[Uuid], custom: &[String]) -> Permissions {
     let roles: Vec<SystemRole> =
         role_ids.iter().filter_map(|id| SystemRole::from_id(RoleId::from_uuid(*id))).collect();
-    app.permissions_of(&roles)
+    let system = app.permissions_of(&roles);
+    let custom = custom.iter().map(String::as_str).filter(|name| is_offered(app, name));
+    system.iter().chain(custom).collect()
 }
 
 /// What a member may do in a tenant.
@@ -29,7 +34,11 @@ pub(crate) async fn member(
         r#"select t.status, array(
              select a.role_id from core.role_assignments a
              where a.tenant_id = $1 and a.user_id = $2 and a.outlet_id is null
-           ) as "roles!"
+           ) as "roles!", array(
+             select unnest(r.permissions) from core.role_assignments a
+             join identity.roles r on r.tenant_id = a.tenant_id and r.id = a.role_id
+             where a.tenant_id = $1 and a.user_id = $2 and a.outlet_id is null
+           ) as "custom!"
            from core.memberships m
            join core.tenants t on t.tenant_id = m.tenant_id
            join core.users u on u.id = m.user_id
@@ -40,7 +49,7 @@ pub(crate) async fn member(
     .fetch_one(tx.db())
     .await?;
     check_status(&row.status)?;
-    Ok(permissions_of(app, &row.roles))
+    Ok(permissions_of(app, &row.roles, &row.custom))
 }
 
 /// What a service account may do.
@@ -54,16 +63,20 @@ pub(crate) async fn service_account(
     id: ServiceAccountId,
 ) -> Result<Permissions> {
     let row = sqlx::query!(
-        "select t.status, s.role_ids from identity.service_accounts s
-         join core.tenants t on t.tenant_id = s.tenant_id
-         where s.tenant_id = $1 and s.id = $2",
+        r#"select t.status, s.role_ids, array(
+             select unnest(r.permissions) from identity.roles r
+             where r.tenant_id = $1 and r.id = any (s.role_ids)
+           ) as "custom!"
+           from identity.service_accounts s
+           join core.tenants t on t.tenant_id = s.tenant_id
+           where s.tenant_id = $1 and s.id = $2"#,
         *tenant,
         *id,
     )
     .fetch_one(tx.db())
     .await?;
     check_status(&row.status)?;
-    Ok(permissions_of(app, &row.role_ids))
+    Ok(permissions_of(app, &row.role_ids, &row.custom))
 }
 
 fn check_status(status: &str) -> Result<()> {

@@ -7,15 +7,16 @@
 use std::time::Duration;
 
 use freehold_kernel::{
-    Cx, Error, Json, NoContent, PUBLIC, Result, Routes, SIGNED_IN, State, TenantId, Timestamp,
-    UserId, endpoint,
+    Cx, Error, Event, Json, NoContent, PUBLIC, Result, Routes, SIGNED_IN, State, TenantId,
+    Timestamp, UserId, directory, endpoint,
 };
 use garde::Validate;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access_token::SharedKeys;
 use crate::refresh_token::RefreshToken;
+use crate::revocation;
 use crate::session::{self, IDLE, SessionId, SignedIn};
 
 /// How long a used predecessor is still answered.
@@ -36,13 +37,25 @@ struct Refresh {
     refresh_token: String,
 }
 
+/// A refresh token came again after its successor was used: somebody has a copy of it.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::AuthReplayed)]
+#[event(type = "auth.replayed", subject = user_id)]
+pub(crate) struct AuthReplayed {
+    /// Whose session it was.
+    user_id: UserId,
+    /// The session, which has ended.
+    session_id: SessionId,
+}
+
 /// What the database knows of a session.
 struct Row {
     user_id: UserId,
     tenant_id: Option<TenantId>,
     generation: i32,
     generated_ats: Vec<Timestamp>,
-    created_at: Timestamp,
+    authenticated_at: Timestamp,
     expires_at: Timestamp,
     ended_at: Option<Timestamp>,
 }
@@ -87,10 +100,10 @@ async fn refresh(
         return Err(ended());
     }
     match judge(token.generation, row.generation, &row.generated_ats, now) {
-        Verdict::Rotate => rotate(&mut tx, id, now).await?,
+        Verdict::Rotate => rotate(&cx, &mut tx, id).await?,
         Verdict::Repeat => {}
         Verdict::Replay => {
-            session::end(&mut tx, id, row.user_id, row.tenant_id, "replay").await?;
+            end_replayed(&mut tx, id, &row).await?;
             tx.commit().await?;
             return Err(Error::unauthenticated(
                 "identity.refresh_token_replayed",
@@ -99,9 +112,16 @@ async fn refresh(
         }
     }
     let next = RefreshToken { session: id, generation: token.generation + 1 };
-    let signed_in =
-        session::answer(&cx, &mut tx, &keys, row.user_id, row.tenant_id, next, row.created_at)
-            .await?;
+    let signed_in = session::answer(
+        &cx,
+        &mut tx,
+        &keys,
+        row.user_id,
+        row.tenant_id,
+        next,
+        row.authenticated_at,
+    )
+    .await?;
     tx.commit().await?;
     Ok(Json(signed_in))
 }
@@ -119,7 +139,7 @@ async fn logout(cx: Cx) -> Result<NoContent> {
         ));
     };
     let mut tx = cx.account_tx().await?;
-    session::end(&mut tx, id, user, actor.tenant, "logout").await?;
+    revocation::end(&mut tx, id, user, actor.tenant, "logout").await?;
     tx.commit().await?;
     Ok(NoContent)
 }
@@ -141,8 +161,9 @@ fn judge(presented: i32, current: i32, made_ats: &[Timestamp], now: Timestamp) -
 async fn lock(tx: &mut freehold_kernel::AccountTx, id: SessionId) -> Result<Option<Row>> {
     let row = sqlx::query_as!(
         Row,
-        "select user_id, tenant_id, generation, generated_ats, created_at, expires_at, ended_at
-         from identity.sessions where id = $1 for update",
+        r#"select user_id, tenant_id, generation, generated_ats,
+             coalesce(stepped_up_at, created_at) as "authenticated_at!", expires_at, ended_at
+           from identity.sessions where id = $1 for update"#,
         *id,
     )
     .fetch_optional(tx.db())
@@ -150,18 +171,31 @@ async fn lock(tx: &mut freehold_kernel::AccountTx, id: SessionId) -> Result<Opti
     Ok(row)
 }
 
-async fn rotate(tx: &mut freehold_kernel::AccountTx, id: SessionId, now: Timestamp) -> Result<()> {
+async fn rotate(cx: &Cx, tx: &mut freehold_kernel::AccountTx, id: SessionId) -> Result<()> {
+    let now = cx.real_now();
     sqlx::query!(
         "update identity.sessions
-         set generation = generation + 1, expires_at = $3,
+         set generation = generation + 1, expires_at = $3, user_agent = $4, ip = $5,
            generated_ats = (array[$2::timestamptz] || generated_ats)[1:32]
          where id = $1",
         *id,
         now as _,
         (now + IDLE) as _,
+        session::user_agent(cx),
+        session::ip(cx),
     )
     .execute(tx.db())
     .await?;
+    Ok(())
+}
+
+async fn end_replayed(tx: &mut freehold_kernel::AccountTx, id: SessionId, row: &Row) -> Result<()> {
+    revocation::end(tx, id, row.user_id, row.tenant_id, "replay").await?;
+    let home = match row.tenant_id {
+        Some(tenant) => tenant,
+        None => directory::platform_tenant(tx).await?,
+    };
+    tx.emit(home, AuthReplayed { user_id: row.user_id, session_id: id }).await?;
     Ok(())
 }
 

@@ -98,7 +98,8 @@ async fn register(
     let tenant = create_tenant(&mut tx, tenant_name, new.tenant_slug.as_deref()).await?;
     directory::add_member(&mut tx, tenant, user, SystemRole::Owner).await?;
     tx.emit(tenant, UserCreated { user_id: user, email: new.email }).await?;
-    let signed_in = session::open(&cx, &mut tx, &keys, user, Some(tenant), "password").await?;
+    let signed_in =
+        session::open(&cx, &mut tx, &keys, user, Some(tenant), "password", None).await?;
     tx.commit().await?;
     Ok(Created(signed_in))
 }

@@ -2,8 +2,7 @@
 
 use freehold_kernel::{
     Change, Created, Error, Event, Id, Json, List, NoContent, NoFilter, OnConstraint, Page, Path,
-    Principal, Result, RoleId, Routes, ServiceAccountId, SystemRole, Timestamp, Tx, directory,
-    endpoint, rules,
+    Principal, Result, RoleId, Routes, ServiceAccountId, Timestamp, Tx, directory, endpoint, rules,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api_keys::{ApiKeyId, ApiKeyRevoked};
-use crate::principal;
+use crate::{grants, principal};
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/service-accounts")
@@ -79,11 +78,26 @@ pub(crate) struct ServiceAccountDeleted {
     name: String,
 }
 
-struct Row {
-    id: ServiceAccountId,
+/// The roles of a service account changed.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::ServiceAccountRoleChanged)]
+#[event(type = "serviceaccount.role_changed", subject = service_account_id)]
+pub(crate) struct ServiceAccountRoleChanged {
+    /// The service account.
+    service_account_id: ServiceAccountId,
+    /// What it is called.
+    #[schema(example = "nightly import")]
     name: String,
-    role_ids: Vec<Uuid>,
-    created_at: Timestamp,
+    /// The roles it holds now.
+    role_ids: Vec<RoleId>,
+}
+
+pub(crate) struct Row {
+    pub(crate) id: ServiceAccountId,
+    pub(crate) name: String,
+    pub(crate) role_ids: Vec<Uuid>,
+    pub(crate) created_at: Timestamp,
 }
 
 /// List the tenant's service accounts, newest first.
@@ -110,7 +124,7 @@ async fn create_service_account(
     Json(new): Json<NewServiceAccount>,
     mut tx: Tx,
 ) -> Result<Created<ServiceAccount>> {
-    check_roles(&tx, &new.role_ids)?;
+    grants::check_given(&mut tx, "/roleIds/{}", &new.role_ids, &[]).await?;
     let (tenant, id, now) = (tx.tenant(), ServiceAccountId::new(), tx.real_now());
     let role_ids: Vec<Uuid> = new.role_ids.iter().map(|id| **id).collect();
     let row = sqlx::query_as!(
@@ -177,32 +191,16 @@ async fn remove_keys(tx: &mut Tx, account: ServiceAccountId) -> Result<()> {
     Ok(())
 }
 
-/// Nobody grants what they lack.
-fn check_roles(tx: &Tx, role_ids: &[RoleId]) -> Result<()> {
-    let actor = tx.actor()?.clone();
-    for (place, id) in role_ids.iter().enumerate() {
-        let known = SystemRole::from_id(*id).filter(|role| *role != SystemRole::Operator);
-        if known.is_none() {
-            return Err(Error::invalid(
-                format!("/roleIds/{place}"),
-                "identity.unknown_role",
-                "no role of this tenant",
-            ));
-        }
-        let granted = principal::permissions_of(tx.app(), &[**id]);
-        if let Some(lacking) = granted.iter().find(|name| !actor.permissions.allow(name)) {
-            return Err(Error::forbidden(
-                "identity.grants_too_much",
-                format!("This role allows {lacking}, which you may not do yourself."),
-            ));
-        }
-    }
-    Ok(())
-}
-
 impl From<Row> for ServiceAccount {
     fn from(row: Row) -> Self {
         let role_ids = row.role_ids.into_iter().map(RoleId::from_uuid).collect();
         Self { id: row.id, name: row.name, role_ids, created_at: row.created_at }
+    }
+}
+
+impl From<Row> for ServiceAccountRoleChanged {
+    fn from(row: Row) -> Self {
+        let ServiceAccount { id, name, role_ids, .. } = row.into();
+        Self { service_account_id: id, name, role_ids }
     }
 }

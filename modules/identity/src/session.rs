@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use freehold_kernel::{
-    AccountTx, Change, Cx, Event, Id, Named, Permissions, Result, TenantId, Timestamp, UserId,
-    directory,
+    AccountTx, Cx, Event, Id, Named, Permissions, Result, TenantId, Timestamp, UserId, directory,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access_token::{Claims, LIFETIME, SharedKeys};
+use crate::known_device::KnownDevice;
 use crate::principal;
 use crate::refresh_token::RefreshToken;
 
 /// A session dies when it has not been refreshed for this long.
 pub(crate) const IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// In characters; what is longer is cut.
+const USER_AGENT_MAX: usize = 512;
 
 /// Names a session.
 pub enum Session {}
@@ -87,6 +89,11 @@ pub(crate) struct SignedIn {
     /// Gets the next pair of tokens, once. Absent when the session keeps the one it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    /// Keep it on the device and send it with the next sign-in there: a known device has tries of
+    /// its own, whatever strangers do. Absent unless somebody just signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "fhd_AQGOVvdVNXu8rLmoQZ3hRrEBjlb3VTV7vKy5qEGd4UaxAAABm2jQAAA")]
+    device_token: Option<String>,
 }
 
 /// Somebody signed in.
@@ -114,12 +121,15 @@ pub(crate) struct SessionRevoked {
     pub(crate) user_id: UserId,
     /// The session.
     pub(crate) session_id: SessionId,
-    /// Why it ended: `logout`, or `replay` of a refresh token that had been used.
+    /// Why it ended: `logout`, `logout_all`, `revoked` from the list of sessions,
+    /// `password_changed`, `removed` from the tenant, or `replay` of a refresh token that had been
+    /// used.
     #[schema(example = "logout")]
     pub(crate) reason: &'static str,
 }
 
-/// Opens a session for a person who has just proved who they are.
+/// Opens a session for a person who has just proved who they are, on the known device they came
+/// with or a new one.
 pub(crate) async fn open(
     cx: &Cx,
     tx: &mut AccountTx,
@@ -127,16 +137,20 @@ pub(crate) async fn open(
     user: UserId,
     tenant: Option<TenantId>,
     method: &'static str,
+    known: Option<KnownDevice>,
 ) -> Result<SignedIn> {
     let (id, now) = (SessionId::new(), cx.real_now());
     sqlx::query!(
-        "insert into identity.sessions (id, user_id, tenant_id, generated_ats, created_at, expires_at)
-         values ($1, $2, $3, array[$4::timestamptz], $4, $5)",
+        "insert into identity.sessions
+           (id, user_id, tenant_id, generated_ats, created_at, expires_at, user_agent, ip)
+         values ($1, $2, $3, array[$4::timestamptz], $4, $5, $6, $7)",
         *id,
         *user,
         tenant.map(|tenant| *tenant),
         now as _,
         (now + IDLE) as _,
+        user_agent(cx),
+        ip(cx),
     )
     .execute(tx.db())
     .await?;
@@ -147,7 +161,19 @@ pub(crate) async fn open(
         None => directory::platform_tenant(tx).await?,
     };
     tx.emit(home, SessionCreated { user_id: user, session_id: id, method }).await?;
-    Ok(signed_in)
+    let device = KnownDevice::of(user, known, now).write(cx.app().keyring())?;
+    Ok(SignedIn { device_token: Some(device), ..signed_in })
+}
+
+/// What the caller's browser or program calls itself.
+pub(crate) fn user_agent(cx: &Cx) -> Option<String> {
+    let words = cx.headers().get("user-agent").and_then(|value| value.to_str().ok());
+    words.map(|words| words.chars().take(USER_AGENT_MAX).collect())
+}
+
+/// The caller's address.
+pub(crate) fn ip(cx: &Cx) -> Option<String> {
+    cx.ip().map(|ip| ip.to_string())
 }
 
 /// Writes the answer for a session: tokens, who, where. Signs the caller in for this request.
@@ -178,6 +204,7 @@ pub(crate) async fn answer(
         access_token,
         expires_in: LIFETIME.as_secs(),
         refresh_token: Some(token.write(cx.app().keyring())?),
+        device_token: None,
     })
 }
 
@@ -207,36 +234,6 @@ fn claims(
         iat: now.unix_seconds(),
         exp: (now + LIFETIME).unix_seconds(),
     }
-}
-
-/// Ends a session: the row, the audit record, and every node's memory of it.
-pub(crate) async fn end(
-    tx: &mut AccountTx,
-    id: SessionId,
-    user: UserId,
-    tenant: Option<TenantId>,
-    reason: &'static str,
-) -> Result<()> {
-    let now = tx.real_now();
-    let ended = sqlx::query!(
-        "update identity.sessions set ended_at = $2, end_reason = $3
-         where id = $1 and ended_at is null",
-        *id,
-        now as _,
-        reason,
-    )
-    .execute(tx.db())
-    .await?;
-    if ended.rows_affected() == 0 {
-        return Ok(());
-    }
-    let home = match tenant {
-        Some(tenant) => tenant,
-        None => directory::platform_tenant(tx).await?,
-    };
-    tx.emit(home, SessionRevoked { user_id: user, session_id: id, reason }).await?;
-    tx.announce(Change::of("session", &id));
-    Ok(())
 }
 
 /// The person, for answers.

@@ -44,8 +44,8 @@ async fn switch_tenant(
         return Err(Error::not_found());
     }
     let row = sqlx::query!(
-        "update identity.sessions set tenant_id = $2 where id = $1 and ended_at is null
-         returning generation, created_at",
+        r#"update identity.sessions set tenant_id = $2 where id = $1 and ended_at is null
+           returning generation, coalesce(stepped_up_at, created_at) as "authenticated_at!""#,
         *session,
         *to.tenant_id,
     )
@@ -55,7 +55,7 @@ async fn switch_tenant(
     let token = RefreshToken { session, generation: row.generation };
     let tenant = Some(to.tenant_id);
     let signed_in =
-        session::answer(&cx, &mut tx, &keys, user, tenant, token, row.created_at).await?;
+        session::answer(&cx, &mut tx, &keys, user, tenant, token, row.authenticated_at).await?;
     tx.commit().await?;
     Ok(Json(signed_in.without_refresh_token()))
 }

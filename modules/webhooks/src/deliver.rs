@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use freehold_egress::Egress;
 use freehold_kernel::crypto::random;
+use freehold_kernel::trace::Span;
 use freehold_kernel::{
-    App, Claimed, Error, Event, Job, Lane, Result, RunBatch, Settlement, SystemTx, TenantId,
-    Timestamp,
+    App, Claimed, Error, Event, EventId, Job, Lane, Result, RunBatch, Series, Settlement, SystemTx,
+    TenantId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +29,12 @@ const RETRIES: [Duration; 5] = [
     Duration::from_secs(40),
     Duration::from_secs(80),
 ];
+/// Requests to receivers.
+static REQUESTS: Series = Series {
+    name: "freehold_webhook_requests",
+    help: "Requests to receivers of webhooks by what came of them",
+    label: "outcome",
+};
 const OFF: &str = "the webhook is switched off; switch it on and retry";
 
 const GIVEN_UP: &str = "a fault on our side kept it from being sent; retry it";
@@ -164,13 +171,21 @@ impl RunBatch for Deliver {
         Ok(plans)
     }
 
+    fn cause(plan: &Plan) -> Option<EventId> {
+        let Plan::Send(message) = plan else { return None };
+        Some(message.event)
+    }
+
     async fn run(plan: Plan, app: Arc<App>) -> Result<Outcome> {
         match plan {
             Plan::Send(message) => {
                 let egress: Egress = app
                     .state()
                     .ok_or_else(|| Error::internal("webhooks need a way out of this machine"))?;
+                let mut span = Span::of_call("POST to a receiver");
                 let reply = send(&egress, app.config().clock.now(), &message).await?;
+                span.answered(reply.http_status());
+                app.metrics().count(&REQUESTS, reply.outcome());
                 Ok(Outcome::Sent(message.number, reply))
             }
             Plan::Off => Ok(Outcome::Off),
@@ -203,6 +218,22 @@ impl RunBatch for Deliver {
         write(tx, lines).await?;
         switch_off(tx, &gone).await?;
         Ok(settlements)
+    }
+}
+
+impl Reply {
+    /// What the receiver answered; 0 when it did not.
+    fn http_status(&self) -> u16 {
+        self.status_code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default()
+    }
+
+    /// In a word, for the metrics.
+    fn outcome(&self) -> &'static str {
+        match self.status_code {
+            _ if self.arrived() => "delivered",
+            Some(_) => "refused",
+            None => "unreachable",
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod dispatch;
 mod endpoints;
 mod event_types;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod request;
 mod signature;
 

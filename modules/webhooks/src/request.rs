@@ -102,7 +102,11 @@ fn milliseconds(duration: Duration) -> i32 {
 
 /// What a receiver that is busy asks for, in seconds or as a date (RFC 9110, 10.2.3); at most an
 /// hour.
-fn retry_after(status: u16, asked: Option<&HeaderValue>, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(
+    status: u16,
+    asked: Option<&HeaderValue>,
+    now: Timestamp,
+) -> Option<Duration> {
     if !matches!(status, 429 | 503) {
         return None;
     }

@@ -5,6 +5,7 @@ mod credentials;
 mod database;
 mod folder;
 mod loopback;
+mod metrics;
 mod migrate;
 mod node;
 mod openapi;

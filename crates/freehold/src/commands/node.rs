@@ -8,9 +8,9 @@ use anyhow::{anyhow, bail};
 use freehold_egress::{Egress, Options, Policy};
 use freehold_kernel::{App, Duties, Server};
 
-use super::address;
 use super::database::logins;
 use super::stop::Stop;
+use super::{address, metrics};
 use crate::settings::Settings;
 use crate::{modules, say};
 
@@ -24,8 +24,10 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         );
     }
     let address = address::settle(settings.listen)?;
+    let collectors = metrics::listen(settings.metrics).await?;
     let stop = Stop::listen()?;
     let app = start(&settings, Duties::Requests, address.port()).await?;
+    metrics::serve(&app, collectors)?;
     let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
     let mut serving = tokio::spawn(server.run(stop.clone().asked()));
     say::line(&format!(
@@ -43,8 +45,10 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// Works on events, jobs and schedules until somebody says stop.
 pub(crate) async fn work(settings: Settings) -> anyhow::Result<()> {
     let began = Instant::now();
+    let collectors = metrics::listen(settings.metrics).await?;
     let stop = Stop::listen()?;
     let app = start(&settings, Duties::Work, settings.listen.port()).await?;
+    metrics::serve(&app, collectors)?;
     say::line(&format!("Freehold works ({:.1} s)", began.elapsed().as_secs_f32()));
     stop.clone().asked().await;
     tokio::select! {

@@ -1,6 +1,7 @@
 //! `freehold up`: everything on this computer, with nothing to set up first.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -9,11 +10,12 @@ use freehold_identity::NewOperator;
 use freehold_kernel::{App, Duties, Server, StartError, migrations};
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::credentials::{Credentials, Person};
 use super::database::Database;
 use super::stop::Stop;
-use super::{address, loopback};
+use super::{address, loopback, metrics};
 use crate::settings::Settings;
 use crate::{modules, say};
 
@@ -22,13 +24,14 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let began = Instant::now();
     // First of all: the one thing that goes wrong often, found in a millisecond.
     let address = address::settle(settings.listen)?;
+    let collectors = metrics::listen(settings.metrics).await?;
     let stop = Stop::listen()?;
     let database = match Database::open(&settings).await {
         // Ctrl-C on the terminal reaches initdb, too, and its complaint is no news to anybody.
         Err(_) if stop.is_asked() => return Ok(()),
         other => other?,
     };
-    let outcome = serve(&settings, &database, address, began, &stop).await;
+    let outcome = serve(&settings, &database, address, collectors, &stop, began).await;
     let stopped = database.stop().await;
     outcome.and(stopped)
 }
@@ -37,14 +40,16 @@ async fn serve(
     settings: &Settings,
     database: &Database,
     address: SocketAddr,
-    began: Instant,
+    collectors: Option<TcpListener>,
     stop: &Stop,
+    began: Instant,
 ) -> anyhow::Result<()> {
     let prepared = tokio::select! {
         prepared = Box::pin(prepare(settings, database, address)) => prepared?,
         () = stop.clone().asked() => return Ok(()),
     };
-    let Prepared { server, mut credentials } = prepared;
+    let Prepared { app, server, mut credentials } = prepared;
+    metrics::serve(&app, collectors)?;
     let mut serving = tokio::spawn(server.run(stop.clone().asked()));
     if !credentials.shown {
         match finish_first_start(&mut credentials, database, address).await {
@@ -67,6 +72,7 @@ async fn serve(
 
 /// A socket that listens, and what the end of the start needs.
 struct Prepared {
+    app: Arc<App>,
     server: Server,
     credentials: Credentials,
 }
@@ -101,8 +107,9 @@ async fn prepare(
     let logins = database.logins.clone();
     let config = settings.kernel_config(Duties::Everything, logins, secret_key, address.port());
     let app = App::start(config, modules).await.map_err(|error| explain(&error, database))?;
-    let server = Server::bind(app, address).await.map_err(|e| address::refusal(address, &e))?;
-    Ok(Prepared { server, credentials })
+    let server =
+        Server::bind(app.clone(), address).await.map_err(|e| address::refusal(address, &e))?;
+    Ok(Prepared { app, server, credentials })
 }
 
 /// On a developer's machine, receivers of webhooks are on the same machine. Said aloud, because it

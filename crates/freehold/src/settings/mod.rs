@@ -47,12 +47,36 @@ pub struct Settings {
     pub log: String,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// Where metrics are served.
+    pub metrics: Metrics,
+    /// Where traces go and which share of them, if anywhere.
+    pub traces: Option<Traces>,
     /// Where PostgreSQL's programs are, if it is set.
     pub postgres_bin: Option<PathBuf>,
     /// A database of one's own.
     pub database: DatabaseSettings,
     /// Bounds on requests and on the past.
     pub limits: Limits,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// The collector.
+    pub endpoint: String,
+    /// The share of traces that begin here and are sent, from 0 to 1.
+    pub share: f64,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metrics {
+    /// Nowhere.
+    Off,
+    /// Where somebody wants them: taken, it is an error.
+    At(SocketAddr),
+    /// Where nobody has said otherwise: taken, Freehold starts without.
+    IfFree(SocketAddr),
 }
 
 /// A database of one's own, and how to use any.
@@ -108,6 +132,8 @@ impl Settings {
                 .collect::<Result<_, _>>()?,
             log: values.text("log.filter")?.unwrap_or_else(|| table::DEFAULT_LOG.to_owned()),
             log_format: log_format(&values)?,
+            metrics: metrics(&values)?,
+            traces: traces(&values)?,
             postgres_bin: values.text("postgres_bin")?.map(PathBuf::from),
             database: DatabaseSettings::read(&values)?,
             limits: limits(&values)?,
@@ -222,6 +248,28 @@ fn log_format(values: &Values) -> Result<LogFormat, SettingsError> {
         Some("json") => Ok(LogFormat::Json),
         Some(other) => Err(bad("log.format", other, "`text` or `json`")),
     }
+}
+
+fn metrics(values: &Values) -> Result<Metrics, SettingsError> {
+    let must = "an address like 127.0.0.1:9464, or `off`";
+    let address = |text: &str| text.trim().parse().map_err(|_| bad("metrics", text, must));
+    match values.text("metrics")?.as_deref() {
+        None => address(table::DEFAULT_METRICS).map(Metrics::IfFree),
+        Some("off") => Ok(Metrics::Off),
+        Some(text) => address(text).map(Metrics::At),
+    }
+}
+
+fn traces(values: &Values) -> Result<Option<Traces>, SettingsError> {
+    let must = "a number from 0 to 1";
+    let text = values.text("traces.share")?.unwrap_or_else(|| table::DEFAULT_SHARE.to_owned());
+    let share: f64 = text.trim().parse().map_err(|_| bad("traces.share", &text, must))?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(bad("traces.share", &text, must));
+    }
+    let endpoint = values.text("traces.endpoint")?;
+    let endpoint = endpoint.map(|url| origin("traces.endpoint", &url)).transpose()?;
+    Ok(endpoint.map(|endpoint| Traces { endpoint, share }))
 }
 
 fn secret(key: &str, text: &str) -> Result<Vec<u8>, SettingsError> {

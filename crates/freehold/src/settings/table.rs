@@ -47,6 +47,12 @@ pub(super) const DEFAULT_LOG: &str = "warn";
 /// Connections for requests. PostgreSQL's own default allows 100 to all its clients.
 pub(super) const DEFAULT_POOL_SIZE: u32 = 32;
 
+/// Where metrics are served unless told otherwise: the port that OpenTelemetry's exporters use.
+pub(super) const DEFAULT_METRICS: &str = "127.0.0.1:9464";
+
+/// The share of traces that is sent unless told otherwise.
+pub(super) const DEFAULT_SHARE: &str = "0.2";
+
 /// The table.
 pub const SETTINGS: &[Setting] = &[
     flag(
@@ -142,6 +148,26 @@ pub const SETTINGS: &[Setting] = &[
         "log.format",
         "text",
         "`text` for people, `json` for machines: one object a line.",
+    ),
+    of(
+        "FREEHOLD_METRICS",
+        "metrics",
+        DEFAULT_METRICS,
+        "Where `GET /metrics` answers: an address that nobody but your collector reaches, port 0 \
+         for a free one, or `off`.",
+    ),
+    of(
+        "FREEHOLD_OTLP_ENDPOINT",
+        "traces.endpoint",
+        "no traces",
+        "Where traces go, in OTLP over HTTP, as in `http://localhost:4318`; /v1/traces is added.",
+    ),
+    of(
+        "FREEHOLD_OTLP_SHARE",
+        "traces.share",
+        DEFAULT_SHARE,
+        "The share (0 to 1) of traces that begin here and are sent. Those that a caller began \
+         and marked as sampled are sent in any case.",
     ),
     of(
         "FREEHOLD_POSTGRES_BIN",

@@ -11,6 +11,8 @@ async fn every_route_keeps_the_rules_of_the_api() {
     let fixtures = Fixtures::of(&life.tenant)
         .id(&life.api_key)
         .id(&life.service_account)
+        .id(&life.session)
+        .id(&life.role)
         .id(&life.webhook)
         .id(&life.delivery);
     contract::check(&app, &fixtures).await;

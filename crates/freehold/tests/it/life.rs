@@ -18,6 +18,10 @@ pub(crate) struct Life {
     pub(crate) api_key: String,
     /// A service account.
     pub(crate) service_account: String,
+    /// The owner's session.
+    pub(crate) session: String,
+    /// A role of the tenant's own.
+    pub(crate) role: String,
     /// A webhook, at a receiver that answers.
     pub(crate) webhook: String,
     /// A delivery that arrived there.
@@ -51,8 +55,11 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
         .header("idempotency-key", "the only import")
         .await;
     account.expect(201);
+    let role = owner.post("/api/v1/roles", json!({"name": "Support", "permissions": []})).await;
+    role.expect(201);
     let key = owner.post("/api/v1/api-keys", json!({"name": "deploy"})).await;
     key.expect(201);
+    let sessions = owner.get("/api/v1/auth/sessions").await;
     let (webhook, delivery) = receive(&owner).await;
     wind_a_clock(app, &tenant).await;
     lose_a_month(app, &tenant).await;
@@ -63,6 +70,8 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
         owner,
         api_key: key.text_of("id").to_owned(),
         service_account: account.text_of("id").to_owned(),
+        session: sessions.json()["data"][0]["id"].as_str().unwrap().to_owned(),
+        role: role.text_of("id").to_owned(),
     }
 }
 

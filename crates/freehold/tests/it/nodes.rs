@@ -23,13 +23,13 @@ struct Node {
 impl Node {
     fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command(folder, arguments, environment).spawn().unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        if said.is_empty() {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let said = lines.into_iter().find(|line| line.starts_with("Freehold "));
+        let Some(said) = said else {
             let mut complaint = String::new();
             child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
             panic!("{arguments:?} did not start: {complaint}");
-        }
+        };
         Self { child, said }
     }
 
@@ -53,7 +53,7 @@ fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> C
     for variable in ["DATABASE_URL", "FREEHOLD_SECRET_KEY", "FREEHOLD_PUBLIC_URL", "PORT"] {
         command.env_remove(variable);
     }
-    command.envs(environment.iter().copied());
+    command.env("FREEHOLD_METRICS", "off").envs(environment.iter().copied());
     command
 }
 

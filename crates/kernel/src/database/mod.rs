@@ -4,9 +4,12 @@
 mod catalogue;
 mod db;
 mod migrate;
+mod observe;
 mod roles;
+mod traces;
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
@@ -14,7 +17,10 @@ use sqlx::{AssertSqlSafe, SqlStr};
 
 pub use catalogue::Finding;
 pub use db::Db;
+pub(crate) use migrate::CORE;
 pub use migrate::{MigrateError, Migration, fingerprint, migrate};
+pub(crate) use observe::{Backlog, PoolState};
+pub(crate) use traces::{forget_traces, read_traces, write_traces};
 
 use crate::config::{Config, Pooler};
 use crate::directory::TenantId;
@@ -46,6 +52,8 @@ pub(crate) struct Database {
     app: PgPool,
     system: PgPool,
     pooler: Pooler,
+    /// How often a transaction found no idle connection, by pool.
+    waits: [AtomicU64; 2],
 }
 
 impl Database {
@@ -53,7 +61,7 @@ impl Database {
     pub(crate) async fn connect(config: &Config) -> Result<Self, sqlx::Error> {
         let app = pool(&config.database_url, config.pool_size).await?;
         let system = pool(&config.database_system_url, SYSTEM_POOL_SIZE).await?;
-        Ok(Self { app, system, pooler: config.pooler })
+        Ok(Self { app, system, pooler: config.pooler, waits: Default::default() })
     }
 
     /// What is wrong with the logins and the tables; nothing when this database is safe to use.
@@ -66,10 +74,13 @@ impl Database {
     /// Begins a transaction in one round trip. The pool does not ping before it hands out a
     /// connection; one that turns out to be dead is replaced.
     pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
-        let pool = match access {
-            Access::Tenant(..) => &self.app,
-            _ => &self.system,
+        let (pool, waits) = match access {
+            Access::Tenant(..) => (&self.app, &self.waits[0]),
+            _ => (&self.system, &self.waits[1]),
         };
+        if pool.num_idle() == 0 {
+            waits.fetch_add(1, Ordering::Relaxed);
+        }
         // After a restart of PostgreSQL every idle connection is dead and says so only when it is
         // used. A dead one leaves the pool, so that trying as many as there are ends with a new one.
         let mut dead = pool.size();

@@ -12,7 +12,7 @@ const BATCH: i64 = 1000;
 pub(super) async fn forget_jobs(tx: &mut SystemTx) -> Result<Left> {
     let removed = sqlx::query!(
         "delete from core.jobs_dead where id in (
-           select id from core.jobs_dead where died_at < clock_timestamp() - interval '7 days'
+           select id from core.jobs_dead where died_at < statement_timestamp() - interval '7 days'
            order by died_at limit $1)",
         BATCH,
     )
@@ -26,7 +26,7 @@ pub(super) async fn forget_events(tx: &mut SystemTx) -> Result<Left> {
     let removed = sqlx::query!(
         "delete from core.outbox_dead where (subscriber, event_id) in (
            select subscriber, event_id from core.outbox_dead
-           where died_at < clock_timestamp() - interval '7 days'
+           where died_at < statement_timestamp() - interval '7 days'
            order by died_at limit $1)",
         BATCH,
     )

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::app::App;
+use crate::database::forget_traces;
 use crate::error::Result;
 use crate::stream::{Schedule, ScheduleFn};
 use crate::tx::SystemTx;
@@ -49,7 +50,7 @@ impl Left {
 }
 
 /// The kernel's own schedules.
-pub(crate) fn schedules() -> [Schedule; 8] {
+pub(crate) fn schedules() -> [Schedule; 9] {
     let [minute, hour, day] = [60, 60 * 60, 24 * 60 * 60].map(Duration::from_secs);
     let whole = |name, every, tick| Schedule { name, every, tick: Tick::Whole(tick) };
     let batch = |name, every, tick| Schedule { name, every, tick: Tick::Batch(tick) };
@@ -57,6 +58,7 @@ pub(crate) fn schedules() -> [Schedule; 8] {
         whole("core.partitions", day, |tx| Box::pin(make_partitions(tx))),
         batch("core.drop_months", day, |app, tx| Box::pin(months::drop_old(app, tx))),
         whole("core.forget_changes", 10 * minute, |tx| Box::pin(changes::forget_old(tx))),
+        whole("core.forget_traces", hour, |tx| Box::pin(forget_traces(tx.db()))),
         whole("core.forget_idempotency_keys", hour, |tx| {
             Box::pin(http::forget_idempotency_keys(tx))
         }),

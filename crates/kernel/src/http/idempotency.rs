@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::tx::{Opening, SystemTx, Tx};
 
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-const KEY_LENGTH_MAX: usize = 255;
+pub(super) const KEY_LENGTH_MAX: usize = 255;
 /// Headers that are part of the answer; the others are made anew for each.
 const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 

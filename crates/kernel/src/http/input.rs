@@ -4,6 +4,9 @@
 use std::any::type_name;
 use std::future::{Future, ready};
 
+use axum::http::HeaderValue;
+use serde_json::json;
+
 use super::operation::Operation;
 use crate::cx::Cx;
 use crate::error::{Error, Kind, Result};
@@ -85,6 +88,22 @@ impl<T: Clone + Send + Sync + 'static> Input for State<T> {
 pub struct IfMatch(pub Option<i64>);
 
 impl IfMatch {
+    pub(super) fn read(header: &HeaderValue) -> Result<Self> {
+        let text = header.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        text.strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            // 18 digits fit; a sign would be another spelling of the same version.
+            .filter(|digits| digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|version| version.parse().ok())
+            .map(|version| Self(Some(version)))
+            .ok_or_else(|| {
+                Error::invalid("If-Match", "core.format", "an ETag of ours, in double quotes")
+            })
+    }
+
     /// Refuses when the resource has moved on from the version the caller saw.
     ///
     /// # Errors
@@ -105,26 +124,36 @@ impl Input for IfMatch {
     type Parsed = Self;
 
     fn describe(operation: &mut Operation) {
-        operation.takes_header("If-Match", "The `ETag` you last saw; a newer version is 412");
+        operation.takes_header(
+            "If-Match",
+            "The `ETag` you last saw; a newer version is 412",
+            &json!({"anyOf": [
+                {"type": "string", "pattern": "^\"[0-9]{1,18}\"$"}, {"type": "string", "enum": ["*"]}
+            ]}),
+        );
         operation.refuses("core.stale");
     }
 
     fn parse(cx: &Cx) -> Result<Self> {
-        let Some(header) = cx.headers().get("if-match") else { return Ok(Self(None)) };
-        let text = header.to_str().unwrap_or_default().trim();
-        if text == "*" {
-            return Ok(Self(None));
-        }
-        text.strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .and_then(|version| version.parse().ok())
-            .map(|version| Self(Some(version)))
-            .ok_or_else(|| {
-                Error::invalid("If-Match", "core.format", "an ETag of ours, in double quotes")
-            })
+        cx.headers().get("if-match").map_or(Ok(Self(None)), Self::read)
     }
 
     fn make(parsed: Self, _: &Cx) -> impl Future<Output = Result<Self>> + Send {
         ready(Ok(parsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_takes_an_etag_of_ours_in_one_spelling_or_the_star() {
+        let read = |text| IfMatch::read(&HeaderValue::from_static(text)).map(|seen| seen.0);
+        assert_eq!(read("\"7\"").unwrap(), Some(7));
+        assert_eq!(read("*").unwrap(), None);
+        for text in ["", "7", "\"", "\"\"", "\"+7\"", "\"-7\"", "W/\"7\"", "\"7\", \"8\""] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

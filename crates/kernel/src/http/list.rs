@@ -12,6 +12,7 @@ use super::answer::{Answer, Output, json};
 use super::input::Input;
 use super::json::field_error;
 use super::operation::Operation;
+use crate::crypto::Keyring;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 
@@ -65,8 +66,7 @@ impl<F> List<F> {
             None => None,
             Some(last) => {
                 let key = serde_json::to_vec(&key(last))?;
-                let sealed = self.cx.app().keyring().seal("cursor", &self.place, &key)?;
-                Some(URL_SAFE_NO_PAD.encode(sealed))
+                Some(seal_cursor(self.cx.app().keyring(), &self.place, &key)?)
             }
         };
         Ok(Page { data: rows, next_cursor })
@@ -82,25 +82,7 @@ impl<F: DeserializeOwned + ToSchema + Send + 'static> Input for List<F> {
     }
 
     fn parse(cx: &Cx) -> Result<Self> {
-        let (mut limit, mut cursor, mut filters) = (LIMIT_DEFAULT, None, Vec::new());
-        let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_str(cx.query()).map_err(|error| {
-                Error::invalid("", "core.query", format!("the query cannot be read: {error}"))
-            })?;
-        for (name, value) in pairs {
-            if value.contains('\0') {
-                return Err(Error::invalid(name, "core.null_byte", "U+0000 cannot be stored"));
-            }
-            match name.as_str() {
-                "limit" => {
-                    limit = value.parse().ok().filter(|n| (1..=LIMIT_MAX).contains(n)).ok_or_else(
-                        || Error::invalid("limit", "core.range", format!("1 to {LIMIT_MAX}")),
-                    )?;
-                }
-                "cursor" => cursor = Some(value),
-                _ => filters.push((name, value)),
-            }
-        }
+        let Asked { limit, cursor, filters } = Asked::read(cx.query())?;
         let filters = serde_urlencoded::to_string(&filters).map_err(Error::internal)?;
         let filter = serde_urlencoded::from_str(&filters)
             .map_err(|error| query_error(&error.to_string()))?;
@@ -111,7 +93,8 @@ impl<F: DeserializeOwned + ToSchema + Send + 'static> Input for List<F> {
             filters.as_bytes(),
         ])
         .to_vec();
-        let after = cursor.map(|cursor| open_cursor(cx, &place, &cursor)).transpose()?;
+        let keyring = cx.app().keyring();
+        let after = cursor.map(|cursor| open_cursor(keyring, &place, &cursor)).transpose()?;
         Ok(Self { filter, limit, after, place, cx: cx.clone() })
     }
 
@@ -120,12 +103,49 @@ impl<F: DeserializeOwned + ToSchema + Send + 'static> Input for List<F> {
     }
 }
 
-fn open_cursor(cx: &Cx, place: &[u8], cursor: &str) -> Result<Vec<u8>> {
+/// A query taken apart: the page's own parameters, and the rest in the order they came.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) limit: u16,
+    pub(super) cursor: Option<String>,
+    pub(super) filters: Vec<(String, String)>,
+}
+
+impl Asked {
+    pub(super) fn read(query: &str) -> Result<Self> {
+        let mut asked = Self { limit: LIMIT_DEFAULT, cursor: None, filters: Vec::new() };
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).map_err(|error| {
+            Error::invalid("", "core.query", format!("the query cannot be read: {error}"))
+        })?;
+        for (name, value) in pairs {
+            if value.contains('\0') {
+                return Err(Error::invalid(name, "core.null_byte", "U+0000 cannot be stored"));
+            }
+            match name.as_str() {
+                "limit" => {
+                    asked.limit =
+                        value.parse().ok().filter(|n| (1..=LIMIT_MAX).contains(n)).ok_or_else(
+                            || Error::invalid("limit", "core.range", format!("1 to {LIMIT_MAX}")),
+                        )?;
+                }
+                "cursor" => asked.cursor = Some(value),
+                _ => asked.filters.push((name, value)),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+pub(super) fn seal_cursor(keyring: &Keyring, place: &[u8], key: &[u8]) -> Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(keyring.seal("cursor", place, key)?))
+}
+
+pub(super) fn open_cursor(keyring: &Keyring, place: &[u8], cursor: &str) -> Result<Vec<u8>> {
     if cursor.len() > 1_024 {
         return Err(bad_cursor());
     }
     let sealed = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad_cursor())?;
-    cx.app().keyring().open("cursor", place, &sealed).map_err(|_| bad_cursor())
+    keyring.open("cursor", place, &sealed).map_err(|_| bad_cursor())
 }
 
 fn bad_cursor() -> Error {

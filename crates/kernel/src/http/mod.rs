@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod docs;
 pub(crate) mod example;
+pub mod fuzzing;
 mod handler;
 mod headers;
 mod health;
@@ -34,6 +35,7 @@ pub use path::{FromSegment, Path};
 pub use routes::{Access, PUBLIC, Route, Routes, SIGNED_IN};
 pub use server::Server;
 
+pub(crate) use health::Health;
 pub(crate) use idempotency::forget as forget_idempotency_keys;
 pub(crate) use openapi::{Described, document};
 pub(crate) use router::router;

@@ -8,6 +8,7 @@ use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::example;
+use super::idempotency::KEY_LENGTH_MAX;
 use super::operation::{Operation, SchemaConflict};
 use super::problem::Problem;
 use super::routes::{Access, Route};
@@ -89,7 +90,7 @@ fn write(refusals: &[&'static str], route: &Route, operation: Operation) -> Valu
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
             "description": "Repeating the request with the same key within 24 hours repeats the first answer",
-            "schema": {"type": "string", "maxLength": 255}
+            "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX}
         }));
     }
     let (status, answer) = operation.answer.unwrap_or((200, json!({"description": "Done"})));

@@ -57,9 +57,9 @@ impl Operation {
         self.refuses("core.not_found");
     }
 
-    pub(super) fn takes_header(&mut self, name: &str, description: &str) {
+    pub(super) fn takes_header(&mut self, name: &str, description: &str, schema: &Value) {
         self.parameters.push(json!({
-            "name": name, "in": "header", "description": description, "schema": {"type": "string"}
+            "name": name, "in": "header", "description": description, "schema": schema
         }));
         self.refuses("core.invalid");
     }

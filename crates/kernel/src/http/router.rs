@@ -45,6 +45,8 @@ fn pages(app: &Arc<App>) -> Router {
         .route("/docs", get(docs::index))
         .route("/docs/{*file}", get(docs::file))
         .route("/api/docs", get(docs::index))
+        .route("/health", get(health::report).with_state(app.clone()))
+        .route("/api/health", get(health::report).with_state(app.clone()))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready).with_state(app.clone()))
         .layer(axum::middleware::map_response(move |mut page: Response| async move {

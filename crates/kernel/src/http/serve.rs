@@ -20,6 +20,8 @@ use crate::app::App;
 use crate::cx::Cx;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Decision, Quota};
+use crate::metrics::{Measured, REFUSALS};
+use crate::trace::Span;
 
 /// The address of the connection's other end, put into the request by the server.
 #[derive(Clone, Copy)]
@@ -32,16 +34,20 @@ pub(super) async fn serve(
     request: Request,
 ) -> Response {
     let started = Instant::now();
+    let mut span = Span::of_request(&route, request.headers());
+    let measured = Measured::begin(&app, &route);
     let (head, body) = request.into_parts();
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0);
     let ip = headers::caller(peer, &head.headers, &app.config().trusted_proxies);
     let request_id = headers::request_id(&head.headers);
-    let cx = Cx::new(app, route, head, segments, request_id, ip);
+    let cx = Cx::new(app, route, head, segments, request_id, ip, span.cause());
     let outcome = match admit(&cx, body).await {
         Ok(()) => run(cx.clone()).await,
         Err(error) => Err(error),
     };
     let answer = outcome.unwrap_or_else(|error| refuse(&cx, &error));
+    measured.answered(answer.status().as_u16());
+    span.answered(answer.status().as_u16());
     log(&cx, &answer, started);
     finish(&cx, answer)
 }
@@ -70,6 +76,7 @@ fn spend(cx: &Cx, policy: &'static str, quota: Quota, key: impl std::hash::Hash)
     if decision.allowed {
         return Ok(());
     }
+    cx.app().metrics().count(&REFUSALS, policy);
     let wait = decision.retry_after.as_secs() + 1;
     Err(Error::new(
         Kind::TooMany,
@@ -177,6 +184,7 @@ fn finish(cx: &Cx, answer: Answer) -> Response {
 pub(super) fn unrouted(app: &App, request: &Request, error: &Error) -> Response {
     let request_id = headers::request_id(request.headers());
     let mut response = problem::answer(error, request.uri().path(), &request_id).map(Body::from);
+    app.metrics().unrouted(request.method(), response.status().as_u16());
     headers::secure(response.headers_mut(), app.config().public_url.starts_with("https://"));
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);

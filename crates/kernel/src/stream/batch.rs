@@ -16,6 +16,9 @@ use super::worker::Running;
 use crate::app::App;
 use crate::directory::TenantId;
 use crate::error::{Error, Kind, Result};
+use crate::event::EventId;
+use crate::metrics::{JobEnd, job_ended};
+use crate::trace;
 use crate::tx::SystemTx;
 
 /// How many jobs of a full key a node holds beyond those that run, so that the next one need not
@@ -44,6 +47,11 @@ pub trait RunBatch: Job {
         tx: &mut SystemTx,
         jobs: &[Claimed<Self>],
     ) -> impl Future<Output = Result<Vec<Self::Plan>>> + Send;
+
+    /// The event that a run follows from, if it is one: the run becomes a part of its trace.
+    fn cause(_plan: &Self::Plan) -> Option<EventId> {
+        None
+    }
 
     /// Does the work, outside any transaction. What the outside world does wrong is an outcome; an
     /// error is a failure of ours, tried again after [`Job::retry_after`].
@@ -210,7 +218,15 @@ async fn run<J: RunBatch>(
             false => Ok(plan),
         };
         match plan {
-            Ok(plan) => bounded::<J>(&app, plan).await,
+            Ok(plan) => {
+                let cause = J::cause(&plan).map_or(step.running.row.id, |event| *event);
+                let mut span = trace::of_job(&app, J::KIND, cause).await;
+                let result = span.around(bounded::<J>(&app, plan)).await;
+                if result.is_err() {
+                    span.failed();
+                }
+                result
+            }
             Err(error) => Err(error),
         }
     };
@@ -294,6 +310,9 @@ async fn record<J: RunBatch>(
 ) -> Result<()> {
     let mut tx = SystemTx::begin(app.origin()).await?;
     let settlements = caught(J::record(&mut tx, done)).await?;
+    let ends: Vec<JobEnd> = settlements.iter().map(JobEnd::of).collect();
     settle_many(&mut tx, running, settlements).await?;
-    tx.commit().await
+    tx.commit().await?;
+    ends.into_iter().for_each(|end| job_ended(app, J::KIND, end));
+    Ok(())
 }

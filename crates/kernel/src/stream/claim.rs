@@ -14,6 +14,7 @@ use super::worker::Running;
 use crate::app::App;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
+use crate::metrics::{JobEnd, job_ended};
 use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
@@ -37,7 +38,7 @@ pub(super) async fn claim(app: &Arc<App>, lane: Lane, free: usize) -> Result<Vec
     let rows = sqlx::query!(
         r#"with due as (
            select id, kind, tenant_id, key, run_at from core.jobs
-           where lane = $1 and claim is null and run_at <= clock_timestamp() and kind = any($2)
+           where lane = $1 and claim is null and run_at <= statement_timestamp() and kind = any($2)
              and (key is null or kind || '/' || key <> all($4)) and tenant_id <> all($11)
            order by run_at, id limit $8::bigint * 2 for update skip locked
          ), placed as (
@@ -98,6 +99,7 @@ pub(super) async fn settle(app: &Arc<App>, row: &JobRow, result: Result<()>) -> 
     let mut tx = SystemTx::begin(app.origin()).await?;
     match result {
         Ok(()) => {
+            job_ended(app, &row.kind, JobEnd::Done);
             sqlx::query!("delete from core.jobs where id = $1 and claim = $2", row.id, row.claim)
                 .execute(tx.db())
                 .await?;
@@ -121,6 +123,7 @@ pub(super) async fn settle(app: &Arc<App>, row: &JobRow, result: Result<()>) -> 
                     )
                     .execute(tx.db())
                     .await?;
+                    job_ended(app, &row.kind, JobEnd::Failed);
                 }
                 None => return give_up(app, tx, row, &text).await,
             }
@@ -227,6 +230,7 @@ async fn give_up(app: &Arc<App>, mut tx: SystemTx, row: &JobRow, why: &str) -> R
     if !bury(&mut tx, row, why).await? {
         return Ok(());
     }
+    job_ended(app, &row.kind, JobEnd::GivenUp);
     let told = tell(app, &mut tx, &row.kind, row.tenant, row.payload.clone(), why).await;
     let committed = match told {
         Ok(()) => tx.commit().await,
@@ -279,7 +283,7 @@ pub(super) async fn renew_leases(app: &Arc<App>) -> Result<()> {
         "with held as (
            select j.id from core.jobs j
            join unnest($1::uuid[], $2::uuid[]) as h (id, claim) on j.id = h.id and j.claim = h.claim
-           where j.lease_until > clock_timestamp()
+           where j.lease_until > statement_timestamp()
            for update of j skip locked
          )
          update core.jobs j set lease_until = clock_timestamp() + $3 from held where j.id = held.id",
@@ -321,7 +325,7 @@ pub(super) async fn reclaim(app: &Arc<App>) -> Result<()> {
     let lost = sqlx::query!(
         r#"with lost as (
            select id, crashes + 1 >= $1 as stalled from core.jobs
-           where claim is not null and lease_until < clock_timestamp()
+           where claim is not null and lease_until < statement_timestamp()
            for update skip locked limit 1000
          )
          update core.jobs j

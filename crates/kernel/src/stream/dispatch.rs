@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::event::EventId;
+use crate::trace;
 use crate::tx::SystemTx;
 
 const BATCH: i64 = 200;
@@ -59,6 +60,8 @@ async fn batch(app: &Arc<App>, subscriber: Subscriber) -> Result<bool> {
 
 /// Everything that may fail because of an event, the commit included.
 async fn handle(mut tx: SystemTx, subscriber: Subscriber, events: &[StoredEvent]) -> Result<()> {
+    let ids = events.iter().map(|event| *event.id);
+    let _spans = trace::of_batch(&mut tx, subscriber.name, ids).await?;
     caught((subscriber.handle)(&mut tx, events)).await?;
     tx.commit().await
 }
@@ -70,7 +73,7 @@ async fn take(tx: &mut SystemTx, subscriber: &str, only: Option<EventId>) -> Res
         "-- tidy: across tenants because a batch holds events of many
          with due as (
            select event_id from core.outbox
-           where subscriber = $1 and event_id between $3 and $4 and due_at <= clock_timestamp()
+           where subscriber = $1 and event_id between $3 and $4 and due_at <= statement_timestamp()
            order by event_id limit $2 for update skip locked
          ), taken as (
            delete from core.outbox o using due

@@ -15,7 +15,9 @@ use crate::app::App;
 use crate::cx::Origin;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
+use crate::metrics::JobEnd;
 use crate::time::Timestamp;
+use crate::trace::Cause;
 use crate::tx::{Opening, Slot, SystemTx, Tx};
 
 /// Three queues with workers of their own, so that bulk work never delays what a person waits for.
@@ -115,17 +117,19 @@ pub struct JobCx {
     tenant: TenantId,
     attempt: u32,
     settled: Arc<AtomicBool>,
+    repeats: Arc<AtomicBool>,
 }
 
 impl JobCx {
-    pub(crate) fn new(app: &Arc<App>, row: &JobRow) -> Self {
+    pub(crate) fn new(app: &Arc<App>, row: &JobRow, trace: Option<Cause>) -> Self {
         Self {
-            origin: app.origin(),
+            origin: app.origin_in(trace),
             job: row.id,
             claim: row.claim,
             tenant: row.tenant,
             attempt: row.attempts,
             settled: Arc::default(),
+            repeats: Arc::default(),
         }
     }
 
@@ -205,8 +209,14 @@ impl JobCx {
         )
         .execute(tx.db())
         .await?;
+        self.repeats.store(true, Ordering::Release);
         tx.work_mut().settles(self.settled.clone());
         Ok(())
+    }
+
+    /// How a run ended that was settled.
+    pub(super) fn end(&self) -> JobEnd {
+        if self.repeats.load(Ordering::Acquire) { JobEnd::Again } else { JobEnd::Done }
     }
 
     pub(crate) fn is_settled(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub(crate) struct Wakers {
     /// A schedule is due.
     pub(super) schedules: Notify,
     nobody: Notify,
+    /// Whether other nodes' hints reach this one at the moment.
+    hears: AtomicBool,
 }
 
 impl Wakers {
@@ -44,6 +47,7 @@ impl Wakers {
             to_tell: Notify::new(),
             schedules: Notify::new(),
             nobody: Notify::new(),
+            hears: AtomicBool::new(false),
         }
     }
 
@@ -53,6 +57,11 @@ impl Wakers {
 
     pub(crate) fn outbox(&self, subscriber: &str) -> &Notify {
         self.outbox.get(subscriber).unwrap_or(&self.nobody)
+    }
+
+    /// Whether other nodes' hints reach this one; if not, it finds their work within a second.
+    pub(crate) fn hears(&self) -> bool {
+        self.hears.load(Ordering::Relaxed)
     }
 
     /// This node should look.
@@ -108,7 +117,8 @@ async fn beat(app: Arc<App>) {
     }
 }
 
-/// One question about everything, then a wake-up for each answer.
+/// One question about everything, then a wake-up for each answer. What is due is compared with
+/// `statement_timestamp()`: no index serves a comparison with `clock_timestamp()`, which is volatile.
 async fn look(app: &Arc<App>) -> Result<()> {
     let subscribers: Vec<String> = app.subscribers().iter().map(|s| s.name.to_owned()).collect();
     let schedules: Vec<String> = app.schedules().iter().map(|s| s.name.to_owned()).collect();
@@ -120,14 +130,14 @@ async fn look(app: &Arc<App>) -> Result<()> {
     }
     let due = sqlx::query!(
         r#"select
-           exists (select from core.jobs where lane = 0 and claim is null and run_at <= clock_timestamp() and kind = any($3)) as "transactional!",
-           exists (select from core.jobs where lane = 1 and claim is null and run_at <= clock_timestamp() and kind = any($3)) as "standard!",
-           exists (select from core.jobs where lane = 2 and claim is null and run_at <= clock_timestamp() and kind = any($3)) as "bulk!",
-           exists (select from core.jobs where claim is not null and lease_until < clock_timestamp()) as "lost!",
-           exists (select from core.schedules where name = any($2) and next_at <= clock_timestamp()) as "schedules!",
-           exists (select from core.changes where at > clock_timestamp() - interval '1 minute') as "changes!",
+           exists (select from core.jobs where lane = 0 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "transactional!",
+           exists (select from core.jobs where lane = 1 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "standard!",
+           exists (select from core.jobs where lane = 2 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "bulk!",
+           exists (select from core.jobs where claim is not null and lease_until < statement_timestamp()) as "lost!",
+           exists (select from core.schedules where name = any($2) and next_at <= statement_timestamp()) as "schedules!",
+           exists (select from core.changes where at > statement_timestamp() - interval '1 minute') as "changes!",
            array(select s from unnest($1::text[]) as s where exists (
-             select from core.outbox o where o.subscriber = s and o.due_at <= clock_timestamp())) as "outbox!""#,
+             select from core.outbox o where o.subscriber = s and o.due_at <= statement_timestamp())) as "outbox!""#,
         &subscribers,
         &schedules,
         &kinds,
@@ -164,11 +174,13 @@ async fn listen(app: Arc<App>) {
     loop {
         match app.database().listen(CHANNEL).await {
             Ok(mut listener) => {
+                app.wakers().hears.store(true, Ordering::Relaxed);
                 while let Ok(hint) = listener.recv().await {
                     if hint.payload() != own {
                         app.wakers().hinted.notify_one();
                     }
                 }
+                app.wakers().hears.store(false, Ordering::Relaxed);
             }
             Err(error) => tracing::debug!(%error, "cannot listen for other nodes yet"),
         }

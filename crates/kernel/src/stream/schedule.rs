@@ -103,7 +103,7 @@ async fn be_due(tx: &mut SystemTx, schedule: Schedule) -> Result<()> {
 async fn move_on(tx: &mut SystemTx, schedule: Schedule, by: Duration) -> Result<bool> {
     let due = sqlx::query!(
         "with due as (
-           select name from core.schedules where name = $1 and next_at <= clock_timestamp()
+           select name from core.schedules where name = $1 and next_at <= statement_timestamp()
            for update skip locked)
          update core.schedules s set next_at = clock_timestamp() + $2 from due where s.name = due.name",
         schedule.name,

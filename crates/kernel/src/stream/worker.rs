@@ -14,6 +14,8 @@ use super::job::{JobCx, JobKind, JobRow, LOST, Lane, NewJob, Work};
 use crate::app::App;
 use crate::database::Db;
 use crate::error::{Error, Result};
+use crate::metrics::job_ended;
+use crate::trace;
 
 const CLAIM_MAX: usize = 64;
 
@@ -170,16 +172,24 @@ async fn run(running: Running) {
 
 /// Runs a job to its end. `None`: nothing is left to settle.
 async fn attempt(app: &Arc<App>, row: &JobRow) -> Option<Result<()>> {
-    let Some(JobKind { work: Work::Alone(run), timeout, .. }) = app.job_kind(&row.kind) else {
+    let Some(JobKind { name, work: Work::Alone(run), timeout, .. }) = app.job_kind(&row.kind)
+    else {
         return Some(Err(Error::internal(format!("no module works on jobs of kind {}", row.kind))));
     };
-    let cx = JobCx::new(app, row);
-    let work = caught(run(cx.clone(), row.payload.clone()));
+    let mut span = trace::of_job(app, name, row.id).await;
+    let cx = JobCx::new(app, row, span.cause());
+    let work = span.around(caught(run(cx.clone(), row.payload.clone())));
     let result = tokio::time::timeout(*timeout, work).await.unwrap_or_else(|_| {
         Err(Error::internal(format!("took longer than {} s", timeout.as_secs_f32())))
     });
+    if result.is_err() {
+        span.failed();
+    }
     match result {
-        Ok(()) if cx.is_settled() => None,
+        Ok(()) if cx.is_settled() => {
+            job_ended(app, &row.kind, cx.end());
+            None
+        }
         Err(error) if cx.is_settled() || error.code() == LOST => {
             tracing::info!(job = %row.id, kind = row.kind, %error, "a job failed that was settled");
             None

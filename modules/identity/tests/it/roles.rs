@@ -1,4 +1,4 @@
-//! `GET /permissions` and `GET /roles`.
+//! `GET /permissions` and `GET /roles`: what every tenant has.
 
 use freehold_kernel::SystemRole;
 use serde_json::{Value, json};
@@ -15,7 +15,10 @@ async fn every_permission_is_listed_once_with_what_it_allows() {
     let declared: Vec<&str> = app.kernel().permissions().iter().map(|one| one.name).collect();
     assert_eq!(names, declared);
     assert!(names.is_sorted());
-    for permission in &listed {
+    for (permission, declared) in listed.iter().zip(app.kernel().permissions()) {
+        let of_tenants = declared.roles.iter().filter(|role| **role != SystemRole::Operator);
+        let holders: Vec<&str> = of_tenants.map(|role| role.name()).collect();
+        assert_eq!(permission["systemRoles"], json!(holders), "{permission}");
         assert_eq!(permission["module"], "identity");
         assert!(permission["description"].as_str().is_some_and(|words| words.len() > 8));
     }
@@ -34,7 +37,12 @@ async fn the_roles_are_listed_with_what_each_allows_and_operators_are_nobodys_bu
         assert_eq!(listed["id"], json!(role.id()));
         assert_eq!(listed["system"], true);
         assert_eq!(listed["permissions"], json!(allowed.iter().collect::<Vec<_>>()));
+        let one = ada.client(&app).get(&format!("/api/v1/roles/{}", role.id())).await;
+        assert_eq!(one.expect(200).json(), listed, "one by one as in the list");
+        assert_eq!(listed["userCount"], json!(i32::from(role == SystemRole::Owner)));
     }
+    let operator = format!("/api/v1/roles/{}", SystemRole::Operator.id());
+    ada.client(&app).get(&operator).await.problem("core.not_found", 404);
     // Everybody may look, whatever their role.
     for role in [SystemRole::Agent, SystemRole::Viewer] {
         let person = register(&app, role.name()).await;

@@ -162,10 +162,11 @@ async fn a_stale_version_is_refused_and_any_is_taken() {
         client.patch(TENANT, json!({"name": name})).header("if-match", version).into_future()
     };
     assert_eq!(patch("\"1\"", "Two").await.expect(200).header("etag"), "\"2\"");
-    for stale in ["\"1\"", "\"3\"", "\"-1\"", "\"9223372036854775807\""] {
+    for stale in ["\"1\"", "\"3\"", "\"999999999999999999\""] {
         patch(stale, "Stale").await.problem("core.stale", 412);
     }
-    for odd in ["2", "W/\"2\"", "\"two\"", "", "\"", "\"9223372036854775808\""] {
+    for odd in ["2", "W/\"2\"", "\"two\"", "", "\"", "\"-1\"", "\"+2\"", "\"9223372036854775808\""]
+    {
         patch(odd, "Odd").await.invalid("If-Match");
     }
     assert_eq!(count(&app, acme.id, "tenant.updated").await, 1);

@@ -1,0 +1,39 @@
+//! The credentials' parsers as the targets in `fuzz/` call them. No part of the module's interface.
+
+use freehold_kernel::crypto::Keyring;
+use freehold_kernel::{Id, Result};
+use uuid::Uuid;
+
+use crate::access_token::{SigningKey, TokenKeys};
+use crate::key_secret::KeySecret;
+use crate::refresh_token::RefreshToken;
+use crate::session::SessionId;
+
+/// Keys that verify, and the name of the one key among them.
+#[must_use]
+pub fn token_keys(public: &[u8], private_pkcs8: &[u8]) -> (TokenKeys, String) {
+    let (keys, id) = (TokenKeys::default(), Id::<SigningKey>::new());
+    keys.add(id, public, private_pkcs8);
+    (keys, id.to_string())
+}
+
+/// The id inside an API key whose shape and checksum are right.
+#[must_use]
+pub fn api_key(text: &str) -> Option<Uuid> {
+    KeySecret::read(text).map(|key| key.id.uuid())
+}
+
+/// Session and generation of a refresh token of ours.
+#[must_use]
+pub fn refresh_token(text: &str, keyring: &Keyring) -> Option<(Uuid, i32)> {
+    let token = RefreshToken::read(text, keyring)?;
+    Some((token.session.uuid(), token.generation))
+}
+
+/// A refresh token of ours.
+///
+/// # Errors
+/// Never with a keyring that works.
+pub fn write_refresh_token(session: Uuid, generation: i32, keyring: &Keyring) -> Result<String> {
+    RefreshToken { session: SessionId::from_uuid(session), generation }.write(keyring)
+}
