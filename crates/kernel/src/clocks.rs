@@ -124,6 +124,14 @@ pub(crate) async fn release_due(tx: &mut SystemTx) -> Result<()> {
     Ok(())
 }
 
+impl App {
+    /// A tenant's clock as this node knows it, at most a second behind other nodes.
+    #[must_use]
+    pub fn clock_of(&self, tenant: TenantId) -> Option<TenantClock> {
+        self.clocks().get(tenant)
+    }
+}
+
 impl Tx {
     /// The clock of this tenant, if it has one.
     #[must_use]

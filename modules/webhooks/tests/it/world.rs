@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use freehold_egress::{Egress, Options, Policy};
+use freehold_kernel::Timestamp;
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
 use serde_json::{Value, json};
 use wiremock::matchers::method;
@@ -77,26 +78,33 @@ pub(crate) async fn arrived(server: &MockServer, wanted: usize) -> Vec<Request> 
     }
 }
 
-/// Makes a tenant a sandbox whose clock stands still, `ahead_s` seconds from when it was made.
+/// Makes a tenant a sandbox whose clock stands still, `ahead_s` seconds from where it stood, and waits
+/// until the node knows.
 pub(crate) async fn set_clock(app: &TestApp, tenant: &Tenant, ahead_s: i32) {
     sqlx::query("update core.tenants set kind = 'sandbox' where tenant_id = $1")
         .bind(*tenant.id)
         .execute(app.sql())
         .await
         .unwrap();
-    sqlx::query(
+    let stands_at: Timestamp = sqlx::query_scalar(
         "insert into core.tenant_clocks (tenant_id, stands_at, set_at, frozen)
          values ($1, now() + make_interval(secs => $2), now(), true)
          on conflict (tenant_id) do update
-         set stands_at = core.tenant_clocks.stands_at + make_interval(secs => $2)",
+         set stands_at = core.tenant_clocks.stands_at + make_interval(secs => $2)
+         returning stands_at",
     )
     .bind(*tenant.id)
     .bind(f64::from(ahead_s))
-    .execute(app.sql())
+    .fetch_one(app.sql())
     .await
     .unwrap();
     sqlx::query("insert into core.changes (id, topic, subject) values (gen_random_uuid(), 'tenant_clock', 'x')")
         .execute(app.sql())
         .await
         .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while app.kernel().clock_of(tenant.id).is_none_or(|clock| clock.stands_at != stands_at) {
+        assert!(Instant::now() < deadline, "the node does not hear of the clock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
