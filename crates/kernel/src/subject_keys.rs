@@ -24,13 +24,13 @@ pub struct SealedPart<'a> {
     pub subject: &'a str,
     /// Who did it.
     pub actor: &'a str,
-    /// The sealed part, as stored.
-    pub sealed: &'a [u8],
+    /// The sealed part as stored, if it has one.
+    pub sealed: Option<&'a [u8]>,
 }
 
 impl Tx {
-    /// Opens the sealed parts of events of this tenant, in one statement. `None` for a part whose
-    /// key has been destroyed.
+    /// Opens the sealed parts of events of this tenant, in one statement and in their order. `None`
+    /// where there is none, or its key has been destroyed.
     ///
     /// # Errors
     /// When the database fails, or a row was altered.
@@ -120,8 +120,8 @@ async fn open(
         parts.iter().map(|part| person(part.subject, part.actor, tenant)).collect();
     let keys = load_keys(db, keyring, tenant, &people).await?;
     let open_one = |(part, person): (&SealedPart<'_>, &String)| {
-        let Some(key) = keys.get(person) else { return Ok(None) };
-        let plain = key.open(&place(tenant, part.event), part.sealed)?;
+        let (Some(sealed), Some(key)) = (part.sealed, keys.get(person)) else { return Ok(None) };
+        let plain = key.open(&place(tenant, part.event), sealed)?;
         Ok(Some(serde_json::from_slice(&plain)?))
     };
     parts.iter().zip(&people).map(open_one).collect()

@@ -276,6 +276,33 @@ async fn delete_api_key(Path(id): Path<ApiKeyId>, mut tx: Tx) -> Result<NoConten
     Ok(NoContent)
 }
 
+/// Removes all keys of a principal who leaves: each has a claim to give back and an end to be
+/// recorded.
+pub(crate) async fn remove_all(tx: &mut Tx, of: Principal) -> Result<()> {
+    let (user, account) = match of {
+        Principal::User(user) => (Some(*user), None),
+        Principal::ServiceAccount(account) => (None, Some(*account)),
+        Principal::System => return Ok(()),
+    };
+    let tenant = tx.tenant();
+    let keys = sqlx::query!(
+        r#"delete from identity.api_keys
+           where tenant_id = $1 and (user_id = $2 or service_account_id = $3)
+           returning id as "id: ApiKeyId", name"#,
+        *tenant,
+        user,
+        account,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    for key in keys {
+        tx.release_claim("api_key", key.id.as_bytes()).await?;
+        tx.emit(ApiKeyRevoked { api_key_id: key.id, name: key.name }).await?;
+        tx.announce(Change::of("key", &key.id));
+    }
+    Ok(())
+}
+
 /// The caller's id when they may only touch keys of their own; `None` with `permission`.
 fn only_own(tx: &Tx, permission: &str) -> Result<Option<Uuid>> {
     let actor = tx.actor()?;

@@ -6,9 +6,8 @@ use freehold_kernel::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api_keys::{ApiKeyId, ApiKeyRevoked};
 use crate::session::{SessionId, SessionRevoked};
-use crate::{grants, members, owners, principal};
+use crate::{api_keys, grants, members, owners, principal};
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/users").delete("/{id}", "users:delete", remove_user)
@@ -60,30 +59,11 @@ async fn remove_user(Path(id): Path<UserId>, mut tx: Tx) -> Result<NoContent> {
     if member.role_ids.contains(&SystemRole::Owner.id()) {
         owners::check_one_stays(&mut tx).await?;
     }
-    remove_keys(&mut tx, id).await?;
+    api_keys::remove_all(&mut tx, Principal::User(id)).await?;
     end_sessions(&mut tx, id).await?;
     tx.emit(UserDeleted { user_id: id, email: member.email, name: member.name }).await?;
     tx.announce(Change::of("principal", &principal::subject(tenant, Principal::User(id))));
     Ok(NoContent)
-}
-
-/// Each key has a claim to give back and an end to be recorded.
-async fn remove_keys(tx: &mut Tx, owner: UserId) -> Result<()> {
-    let tenant = tx.tenant();
-    let keys = sqlx::query!(
-        r#"delete from identity.api_keys where tenant_id = $1 and user_id = $2
-           returning id as "id: ApiKeyId", name"#,
-        *tenant,
-        *owner,
-    )
-    .fetch_all(tx.db())
-    .await?;
-    for key in keys {
-        tx.release_claim("api_key", key.id.as_bytes()).await?;
-        tx.emit(ApiKeyRevoked { api_key_id: key.id, name: key.name }).await?;
-        tx.announce(Change::of("key", &key.id));
-    }
-    Ok(())
 }
 
 /// Sessions span tenants: those that act elsewhere go on.

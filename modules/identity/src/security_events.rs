@@ -129,20 +129,14 @@ async fn list_security_events(
 
 /// Opens what is personal in these rows, in one statement for all of them.
 async fn opened(tx: &mut Tx, rows: Vec<Row>) -> Result<Vec<SecurityEvent>> {
-    let (sealed_rows, parts): (Vec<usize>, Vec<SealedPart<'_>>) = rows
-        .iter()
-        .enumerate()
-        .filter_map(|(place, row)| {
-            let sealed = row.personal.as_deref()?;
-            let (subject, actor) = (row.subject.as_str(), row.actor.as_str());
-            Some((place, SealedPart { event: row.id, subject, actor, sealed }))
-        })
-        .unzip();
-    let opened = tx.open_personal(&parts).await?;
-    let mut personal: Vec<Option<Map<String, Value>>> = vec![None; rows.len()];
-    for (place, part) in sealed_rows.into_iter().zip(opened) {
-        personal[place] = part;
-    }
+    let parts = rows.iter().map(|row| SealedPart {
+        event: row.id,
+        subject: &row.subject,
+        actor: &row.actor,
+        sealed: row.personal.as_deref(),
+    });
+    let parts: Vec<SealedPart<'_>> = parts.collect();
+    let personal = tx.open_personal(&parts).await?;
     Ok(rows.into_iter().zip(personal).map(|(row, personal)| row.with(personal)).collect())
 }
 

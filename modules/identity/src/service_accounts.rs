@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api_keys::{ApiKeyId, ApiKeyRevoked};
-use crate::{grants, principal};
+use crate::{api_keys, grants, principal};
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/service-accounts")
@@ -158,7 +157,7 @@ async fn delete_service_account(
     mut tx: Tx,
 ) -> Result<NoContent> {
     let tenant = tx.tenant();
-    remove_keys(&mut tx, id).await?;
+    api_keys::remove_all(&mut tx, Principal::ServiceAccount(id)).await?;
     let name = sqlx::query_scalar!(
         "delete from identity.service_accounts where tenant_id = $1 and id = $2 returning name",
         *tenant,
@@ -170,25 +169,6 @@ async fn delete_service_account(
     let principal = Principal::ServiceAccount(id);
     tx.announce(Change::of("principal", &principal::subject(tenant, principal)));
     Ok(NoContent)
-}
-
-/// Each key has a claim to give back and an end to be recorded.
-async fn remove_keys(tx: &mut Tx, account: ServiceAccountId) -> Result<()> {
-    let tenant = tx.tenant();
-    let keys = sqlx::query!(
-        r#"delete from identity.api_keys where tenant_id = $1 and service_account_id = $2
-           returning id as "id: ApiKeyId", name"#,
-        *tenant,
-        *account,
-    )
-    .fetch_all(tx.db())
-    .await?;
-    for key in keys {
-        tx.release_claim("api_key", key.id.as_bytes()).await?;
-        tx.emit(ApiKeyRevoked { api_key_id: key.id, name: key.name }).await?;
-        tx.announce(Change::of("key", &key.id));
-    }
-    Ok(())
 }
 
 impl From<Row> for ServiceAccount {
