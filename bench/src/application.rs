@@ -1,7 +1,7 @@
 //! The real application in this process: kernel, identity, tenants and webhooks, over HTTP on
 //! loopback, with people who registered over HTTP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::report::progress;
 
 /// As many as `freehold up` opens.
 pub(crate) const POOL_SIZE: u32 = 32;
+/// Everybody's.
+pub(crate) const PASSWORD: &str = "tarn-Kelp7-obverse";
 /// Enough that no two requests under way change the same row often.
 const PEOPLE: u32 = 64;
 /// More than requests under way are given at shutdown.
@@ -44,6 +46,9 @@ pub(crate) struct Application {
 pub(crate) struct Person {
     pub(crate) tenant: TenantId,
     pub(crate) token: String,
+    pub(crate) email: String,
+    /// Makes the next sign-in that of a known device.
+    pub(crate) device: String,
 }
 
 impl Application {
@@ -91,11 +96,13 @@ fn config(place: &Place) -> Config {
     Config {
         database_url: place.url("freehold_app"),
         database_system_url: place.url("freehold_system"),
+        database_direct_url: None,
         pooler: Pooler::None,
         pool_size: POOL_SIZE,
         public_url: "http://localhost:3000".to_owned(),
         allowed_origins: Vec::new(),
-        trusted_proxies: Vec::new(),
+        // Rows about signing in come from many addresses, through a proxy on this machine.
+        trusted_proxies: vec![IpAddr::from([127, 0, 0, 1])],
         secret_key: b"a secret that lasts for one benchmark".to_vec(),
         secret_key_previous: Vec::new(),
         duties: Duties::default(),
@@ -106,9 +113,10 @@ fn config(place: &Place) -> Config {
 
 /// Registers one person with a tenant of their own.
 pub(crate) async fn register(client: &Client, base: &str, number: u32) -> Result<Person> {
+    let email = format!("person{number}@example.org");
     let new = json!({
-        "email": format!("person{number}@example.org"),
-        "password": "tarn-Kelp7-obverse",
+        "email": email,
+        "password": PASSWORD,
         "name": format!("Person {number}"),
         "tenantName": format!("Tenant {number}"),
     });
@@ -124,7 +132,13 @@ pub(crate) async fn register(client: &Client, base: &str, number: u32) -> Result
     let signed_in: Value = serde_json::from_str(&text)?;
     let tenant = signed_in["tenant"]["id"].as_str().context("no tenant in the answer")?;
     let token = signed_in["accessToken"].as_str().context("no token in the answer")?;
-    Ok(Person { tenant: tenant.parse()?, token: token.to_owned() })
+    let device = signed_in["deviceToken"].as_str().context("no device in the answer")?;
+    Ok(Person {
+        tenant: tenant.parse()?,
+        token: token.to_owned(),
+        email,
+        device: device.to_owned(),
+    })
 }
 
 async fn member_role(client: &Client, base: &str, person: &Person) -> Result<String> {

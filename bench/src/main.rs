@@ -12,6 +12,7 @@ mod events;
 mod idle;
 mod latency;
 mod load;
+mod logins;
 mod place;
 mod receiver;
 mod report;
@@ -26,10 +27,15 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use place::Place;
 use report::Report;
+
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Access tokens live ten minutes and are not renewed; the rounds must fit.
 const LONGEST: Duration = Duration::from_secs(500);
@@ -46,7 +52,7 @@ struct Options {
     /// Connections at once.
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Only these rows, separated by commas: read, patch, post, tokens, latency, events,
+    /// Only these rows, separated by commas: read, patch, post, tokens, login, login-beside, flood, latency, events,
     /// events-batch, backlog, start, idle. Their ceilings go with them.
     #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
@@ -64,11 +70,15 @@ struct Options {
 
 const REQUESTS: [&str; 3] = ["read", "patch", "post"];
 const WEBHOOKS: [&str; 4] = ["latency", "events", "events-batch", "backlog"];
-const ROWS: [&str; 10] = [
+const LOGINS: [&str; 3] = ["login", "login-beside", "flood"];
+const ROWS: [&str; 13] = [
     "read",
     "patch",
     "post",
     "tokens",
+    "login",
+    "login-beside",
+    "flood",
     "latency",
     "events",
     "events-batch",
@@ -129,13 +139,16 @@ fn measure(options: &Options) -> Result<Report> {
 
 async fn run(options: &Options, place: &Place) -> Result<Report> {
     let mut report = Report::new(options.rounds, options.seconds, options.connections);
-    if options.wants_any(&[REQUESTS.as_slice(), &["tokens"], &WEBHOOKS].concat()) {
+    if options.wants_any(&[REQUESTS.as_slice(), &["tokens"], &LOGINS, &WEBHOOKS].concat()) {
         let application = application::Application::start(place).await?;
         if options.wants_any(&REQUESTS) {
             rows::measure(options, place, &application, &mut report).await?;
         }
         if options.wants("tokens") {
             tokens::measure(options.rounds, &application, &mut report).await?;
+        }
+        if options.wants_any(&LOGINS) {
+            logins::measure(options, &application, &mut report).await?;
         }
         if options.wants_any(&WEBHOOKS) {
             webhooks::measure(options, place, &application, &mut report).await?;

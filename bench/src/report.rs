@@ -16,6 +16,8 @@ pub(crate) enum Target {
     WithShare(f64, f64),
     /// The median, and the p99 in milliseconds.
     AtMost(f64, f64),
+    /// The median.
+    NoMore(f64),
 }
 
 /// A row of the table.
@@ -186,6 +188,7 @@ fn goal(figure: &Figure, share: Option<f64>) -> (String, &'static str) {
             format!("≤ {}, p99 ≤ {p99:.1} ms", figure.unit.text(most)),
             median <= most && self::median(&figure.p99_ms) <= p99,
         ),
+        Target::NoMore(most) => (format!("≤ {}", figure.unit.text(most)), median <= most),
     };
     (text, if reached { "reached" } else { "**missed**" })
 }
@@ -202,7 +205,7 @@ pub(crate) fn percentile(samples: &[f64], percent: usize) -> f64 {
     sorted.get(place - 1).copied().unwrap_or(f64::NAN)
 }
 
-fn median(samples: &[f64]) -> f64 {
+pub(crate) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -5,7 +5,8 @@ import sys
 import requests
 
 API = sys.argv[1] + "/api/v1"
-EMAIL, PASSWORD = "owner@schemathesis.example", "tarn-Kelp7-obverse"
+# Not the password of the examples, or one of them would change it.
+EMAIL, PASSWORD = "owner@schemathesis.example", "quoin-Reef5-lantern"
 
 
 def call(method, path, **body):
@@ -26,5 +27,6 @@ webhook = call("POST", "/webhooks", url=sys.argv[1] + "/receiver", events=["*"])
 delivery = call("POST", f"/webhooks/{webhook['id']}/test")
 
 print(f"EMAIL={EMAIL}\nPASSWORD={PASSWORD}\nTENANT={owner['tenant']['id']}")
+print(f"DEVICE={owner['deviceToken']}")
 print(f"KEY={key['id']}\nWEBHOOK={webhook['id']}")
 print(f"DELIVERY={delivery['id']}")

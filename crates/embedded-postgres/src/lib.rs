@@ -11,6 +11,7 @@ mod home;
 mod log;
 mod orphans;
 mod postmaster;
+mod running;
 mod server;
 mod socket;
 mod user;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use binaries::{Binaries, OLDEST_MAJOR, find_binaries};
 pub use error::Error;
 pub use orphans::{Orphan, orphans};
+pub use running::Running;
 pub use server::Server;
 
 /// The superuser of every cluster, whoever runs the server.

@@ -2,8 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::directory::{ServiceAccountId, TenantId, UserId};
+use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+/// How long a proof of who one is counts as recent.
+pub(crate) const RECENT: Duration = Duration::from_secs(5 * 60);
 
 /// The one who makes a request, as the [`Authenticate`](crate::ports::Authenticate) port found
 /// them. Shared by all requests of one credential, hence immutable.
@@ -19,6 +25,29 @@ pub struct Actor {
     pub permissions: Permissions,
     /// Authenticator assurance level (NIST SP 800-63B): 1 = one factor, 2 = two.
     pub aal: u8,
+    /// When the person last proved who they are; keys prove nobody's presence and have none.
+    pub authenticated_at: Option<Timestamp>,
+}
+
+impl Actor {
+    /// Refuses what somebody who found an open screen, or a token in a log, must not do: the person
+    /// has to have proved who they are within the last five minutes. Routes that need it always say
+    /// [`recent`](crate::Routes::recent); those that need it at times say
+    /// [`recent_when`](crate::Routes::recent_when), and their handler calls this.
+    ///
+    /// # Errors
+    /// 403 `core.step_up_required`, saying what to call.
+    pub fn check_recent(&self, now: Timestamp) -> Result<()> {
+        let detail = match self.authenticated_at {
+            Some(at) if now.since(at) <= RECENT => return Ok(()),
+            Some(_) => {
+                "Prove again that it is you with POST /api/v1/auth/step-up, then repeat this within \
+                 five minutes with the access token that it answers."
+            }
+            None => "Only a person who signed in within the last five minutes may; a key may not.",
+        };
+        Err(Error::forbidden("core.step_up_required", detail))
+    }
 }
 
 /// A person, or a program with an identity of its own.
@@ -152,6 +181,27 @@ mod tests {
         assert!(all.allow("a:read") && !all.allow("a") && !all.allow("a:read:x"));
         let key: Permissions = ["b:write", "c:delete"].into_iter().collect();
         assert_eq!(key.intersect(&all).iter().collect::<Vec<_>>(), ["b:write"]);
+    }
+
+    #[test]
+    fn a_proof_is_recent_for_five_minutes_and_a_key_never_is_one() {
+        let at = |seconds| Timestamp::from_unix_seconds(seconds).unwrap();
+        let actor = |authenticated_at| Actor {
+            tenant: None,
+            principal: Principal::User(UserId::new()),
+            credential: "test".to_owned(),
+            permissions: Permissions::default(),
+            aal: 1,
+            authenticated_at,
+        };
+        assert!(actor(Some(at(1000))).check_recent(at(1300)).is_ok());
+        assert!(actor(Some(at(1001))).check_recent(at(1000)).is_ok(), "clocks of two nodes differ");
+        for (authenticated_at, says) in [(Some(at(999)), "/auth/step-up"), (None, "a key may not")]
+        {
+            let refused = actor(authenticated_at).check_recent(at(1300)).unwrap_err();
+            assert_eq!(refused.code(), "core.step_up_required");
+            assert!(refused.detail().contains(says), "{}", refused.detail());
+        }
     }
 
     #[test]

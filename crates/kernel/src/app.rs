@@ -2,8 +2,8 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::migrate::Migrator;
@@ -18,20 +18,21 @@ use crate::cx::Origin;
 use crate::database::{CORE, Database, Finding, Migration};
 use crate::error::Result;
 use crate::event::EventRecord;
-use crate::housekeeping::{self, UnknownKeys};
+use crate::housekeeping;
 use crate::http::{Described, Health, Operation, Route, document};
 use crate::limits::RateLimiter;
 use crate::metrics::Metrics;
 use crate::module::{ChangeListener, EventType, Module, Permission, Resource, StartHook};
 use crate::ports::Authenticate;
+use crate::start_error::StartError;
 use crate::stream::{self, InFlight, JobKind, Schedule, Subscriber, Wakers};
 use crate::subject_keys::SubjectKeys;
 use crate::trace::Cause;
-use crate::tx::{AccountTx, SystemTx};
-use crate::{Named, directory};
+use crate::tx::{AccountTx, Opening, Slot, SystemTx, Tx};
+use crate::{Named, TenantId, directory};
 
 /// How long the pools may take to close.
-const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running (or about to run) application.
 pub struct App {
@@ -48,7 +49,7 @@ pub struct App {
     health: Health,
     parts: Parts,
     openapi: OnceLock<(String, Value)>,
-    stopping: AtomicBool,
+    stopping_since: OnceLock<Instant>,
     background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     jobs: Mutex<JoinSet<()>>,
 }
@@ -70,30 +71,6 @@ struct Parts {
     jobs: HashMap<&'static str, JobKind>,
     schedules: Vec<Schedule>,
     listeners: Mutex<Vec<ChangeListener>>,
-}
-
-/// Why an application cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Modules contradict each other or break a rule of registration.
-    #[error("the modules do not fit together:\n  {}", .0.join("\n  "))]
-    Assembly(Vec<String>),
-    /// The database cannot be reached.
-    #[error("the database does not answer: {0}. Check DATABASE_URL and DATABASE_SYSTEM_URL.")]
-    Database(#[from] sqlx::Error),
-    /// Isolation would not hold on this database.
-    #[error("this database is not safe to serve from:\n  {}", join(.0))]
-    Unsafe(Vec<Finding>),
-    /// Something in the database would not open.
-    #[error(transparent)]
-    UnknownKeys(#[from] UnknownKeys),
-    /// A module could not start.
-    #[error("start-up failed: {0}")]
-    Module(#[from] crate::Error),
-}
-
-fn join(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 /// Where a module's SQL files go.
@@ -123,6 +100,7 @@ impl App {
     pub async fn start(config: Config, modules: Vec<Module>) -> Result<Arc<Self>, StartError> {
         let (parts, hooks) = assemble(modules)?;
         let database = Database::connect(&config).await?;
+        database.check_schema(&parts.versions).await??;
         let findings = database.inspect().await?;
         if !findings.is_empty() {
             return Err(StartError::Unsafe(findings));
@@ -141,7 +119,7 @@ impl App {
             health: Health::default(),
             parts,
             openapi: OnceLock::new(),
-            stopping: AtomicBool::new(false),
+            stopping_since: OnceLock::new(),
             background: Mutex::default(),
             jobs: Mutex::default(),
         });
@@ -236,6 +214,15 @@ impl App {
         AccountTx::begin(self.origin()).await
     }
 
+    /// A transaction in one tenant, outside any request: what somebody does at the command line.
+    /// Nothing is kept unless it is committed.
+    ///
+    /// # Errors
+    /// 503 when the database is away.
+    pub async fn tenant_tx(self: &Arc<Self>, tenant: TenantId) -> Result<Tx> {
+        Tx::begin(self.origin(), tenant, Opening::ReadWrite, Slot::default()).await
+    }
+
     /// Looks for what would break isolation on this database, as every start does.
     ///
     /// # Errors
@@ -272,8 +259,10 @@ impl App {
     pub async fn drain(self: &Arc<Self>, requests: impl Future<Output = ()>) {
         self.begin_stopping();
         let grace = self.config.limits.shutdown_grace;
+        let left = grace
+            .saturating_sub(self.stopping_since.get().map(Instant::elapsed).unwrap_or_default());
         let ended = async { tokio::join!(requests, self.in_flight.ended()) };
-        if tokio::time::timeout(grace, ended).await.is_err() {
+        if tokio::time::timeout(left, ended).await.is_err() {
             tracing::warn!("some requests or jobs did not finish within {} s", grace.as_secs());
         }
         if let Err(error) = stream::hand_back(self).await {
@@ -289,14 +278,19 @@ impl App {
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        // A connection that nobody gives back must not keep the process from ending.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
+        // What runs has ended before the pools close, or would complain of it. A connection that
+        // nobody gives back must not keep the process from ending.
+        let closed = async {
+            futures_util::future::join_all(tasks).await;
+            self.database.close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("some database connections were still in use when the pools closed");
         }
     }
 
     pub(crate) fn begin_stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping_since.get_or_init(Instant::now);
     }
 
     /// Whether jobs may begin on this node.
@@ -305,7 +299,7 @@ impl App {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping_since.get().is_some()
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -449,10 +443,9 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     }
     let (mut parts, mut hooks) = (Parts::default(), Vec::new());
     let mut listeners = Vec::new();
-    parts.versions.extend(last_of("core", &CORE));
+    parts.versions = versions(&modules);
     for module in modules {
         parts.modules.push(module.name);
-        parts.versions.extend(module.migrations.and_then(|files| last_of(module.name, files)));
         parts.resources.extend(module.resources);
         parts.permissions.extend(module.permissions);
         parts.events.extend(module.events);
@@ -476,6 +469,12 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     parts.events.sort_by_key(|event| event.name);
     parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));
     Ok((parts, hooks))
+}
+
+/// Each schema of these modules and of the kernel, and the number of its last migration.
+pub(crate) fn versions(modules: &[Module]) -> Vec<(&'static str, i64)> {
+    let theirs = modules.iter().filter_map(|module| last_of(module.name, module.migrations?));
+    last_of("core", &CORE).into_iter().chain(theirs).collect()
 }
 
 fn last_of(schema: &'static str, files: &Migrator) -> Option<(&'static str, i64)> {

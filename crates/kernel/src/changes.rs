@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::database::Db;
 use crate::error::Result;
+use crate::stream::job::interval;
 use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
@@ -40,9 +41,16 @@ impl Change {
     }
 }
 
+/// How far a look goes back: whatever commits becomes visible within the time of a request.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Rows stay this long; whoever did not look for longer has nothing left that it remembers.
+const KEPT: Duration = Duration::from_secs(10 * 60);
+
 /// The feed of changes on this node.
 #[derive(Default)]
 pub(crate) struct Changes {
+    /// When this node last knew everything that was there.
+    knew_at: Mutex<Option<Instant>>,
     /// Ids of the last minute, so that no change is acted on twice.
     seen: Mutex<HashSet<Uuid>>,
     /// Set when something recent is there to be read.
@@ -68,6 +76,17 @@ impl Changes {
     /// There is something recent to read.
     pub(crate) fn look(&self) {
         self.to_look.notify_one();
+    }
+
+    /// How far back to look: further, when the database was out of reach for a while.
+    pub(crate) fn window(&self) -> Duration {
+        let knew_at = *self.knew_at.lock().unwrap_or_else(PoisonError::into_inner);
+        (WINDOW + knew_at.map(|at| at.elapsed()).unwrap_or_default()).min(KEPT)
+    }
+
+    /// At this moment, everything that was there was known.
+    pub(crate) fn knew(&self, at: Instant) {
+        *self.knew_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     fn act(&self, changes: Vec<Change>) {
@@ -113,10 +132,12 @@ pub(crate) async fn follow(app: Arc<App>) {
 }
 
 async fn look(app: &Arc<App>) -> Result<()> {
+    let (now, window) = (Instant::now(), app.changes().window());
     let mut tx = SystemTx::begin(app.origin()).await?;
     let recent = sqlx::query!(
         "select id, topic, subject from core.changes
-         where at > statement_timestamp() - interval '1 minute' order by at limit 10000"
+         where at > statement_timestamp() - $1::interval order by at desc limit 10000",
+        interval(window),
     )
     .fetch_all(tx.db())
     .await?;
@@ -126,6 +147,7 @@ async fn look(app: &Arc<App>) -> Result<()> {
         .collect();
     let current: HashSet<Uuid> = changes.iter().map(|change| change.id).collect();
     app.changes().act(changes);
+    app.changes().knew(now);
     let mut seen = app.changes().seen.lock().unwrap_or_else(PoisonError::into_inner);
     // What left the window cannot come back; what is in it or younger stays known.
     let a_minute_ago = app.config().clock.now() - Duration::from_secs(120);

@@ -6,6 +6,7 @@ use crate::database::Db;
 use crate::directory::TenantId;
 use crate::error::{Error, OnConstraint, Result};
 use crate::housekeeping::Left;
+use crate::time::Timestamp;
 use crate::tx::{AccountTx, SystemTx, Tx};
 
 /// How many expired claims one transaction removes.
@@ -24,7 +25,7 @@ fn key_hash(kind: &str, key: &[u8]) -> [u8; 32] {
     sha256(&[b"claim", kind.as_bytes(), key])
 }
 
-async fn take(
+pub(crate) async fn take(
     db: &mut Db,
     tenant: TenantId,
     kind: &str,
@@ -43,6 +44,66 @@ async fn take(
     .await
     .on_constraint("claims_pkey", || Error::conflict("core.claimed", "This is taken."))?;
     Ok(())
+}
+
+/// Lets a tenant's claim end at a moment, or never. Answers whether the tenant has it.
+pub(crate) async fn expire(
+    db: &mut Db,
+    tenant: TenantId,
+    kind: &str,
+    key: &[u8],
+    at: Option<Timestamp>,
+) -> Result<bool> {
+    let changed = sqlx::query!(
+        "update core.claims set expires_at = $4
+         where tenant_id = $1 and kind = $2 and key_hash = $3",
+        *tenant,
+        kind,
+        &key_hash(kind, key),
+        at as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// How many claims of a tenant are going to end.
+pub(crate) async fn count_expiring(
+    db: &mut Db,
+    tenant: TenantId,
+    kind: &str,
+    now: Timestamp,
+) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from core.claims
+           where tenant_id = $1 and kind = $2 and expires_at > $3"#,
+        *tenant,
+        kind,
+        now as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(count)
+}
+
+/// Whom `key` belongs to, if anybody.
+pub(crate) async fn find(
+    db: &mut Db,
+    kind: &str,
+    key: &[u8],
+    now: Timestamp,
+) -> Result<Option<Claim>> {
+    let row = sqlx::query!(
+        "-- tidy: across tenants because the key is what tells the tenant
+         select tenant_id, subject_id from core.claims
+         where kind = $1 and key_hash = $2 and (expires_at is null or expires_at > $3)",
+        kind,
+        &key_hash(kind, key),
+        now as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Claim { tenant: TenantId::from_uuid(row.tenant_id), subject: row.subject_id }))
 }
 
 /// Removes claims that have expired, so that what they held is free again. A schedule's tick.
@@ -109,19 +170,6 @@ impl AccountTx {
     /// When the database fails.
     pub async fn resolve(&mut self, kind: &str, key: &[u8]) -> Result<Option<Claim>> {
         let now = self.real_now();
-        let row = sqlx::query!(
-            "-- tidy: across tenants because the key is what tells the tenant
-             select tenant_id, subject_id from core.claims
-             where kind = $1 and key_hash = $2 and (expires_at is null or expires_at > $3)",
-            kind,
-            &key_hash(kind, key),
-            now as _,
-        )
-        .fetch_optional(self.db())
-        .await?;
-        Ok(row.map(|row| Claim {
-            tenant: TenantId::from_uuid(row.tenant_id),
-            subject: row.subject_id,
-        }))
+        find(self.db(), kind, key, now).await
     }
 }

@@ -14,6 +14,8 @@ pub struct Config {
     pub database_url: String,
     /// Login `freehold_system`: start-up, sign-in, operators, the kernel's own work.
     pub database_system_url: String,
+    /// The same past a pooler, for what needs a session of its own: LISTEN (`DATABASE_DIRECT_URL`).
+    pub database_direct_url: Option<String>,
     /// Whether a pooler in transaction mode stands between (`DATABASE_POOLER=transaction`).
     pub pooler: Pooler,
     /// Connections for requests.
@@ -82,6 +84,9 @@ pub struct Limits {
     pub per_ip: Quota,
     /// Requests of one tenant on one node.
     pub per_tenant: Quota,
+    /// Time at shutdown in which connections are still taken, so that load balancers may notice;
+    /// a part of the grace.
+    pub drain: Duration,
     /// Time that requests under way are given at shutdown.
     pub shutdown_grace: Duration,
     /// Months that events, and with them the audit log, are kept.
@@ -98,6 +103,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             per_ip: Quota::per_minute(6_000, 1_000),
             per_tenant: Quota::per_minute(60_000, 5_000),
+            drain: Duration::ZERO,
             shutdown_grace: Duration::from_secs(25),
             // As long as laws commonly ask for records of a business.
             events_kept_months: 84,

@@ -2,11 +2,14 @@
 //! writing goes through few hands (see ARCHITECTURE.md, "table of writers").
 
 use serde::Serialize;
+use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
 
-use crate::actor::SystemRole;
+use crate::actor::{RoleId, SystemRole};
+use crate::database::Db;
 use crate::error::{Error, OnConstraint, Result};
-use crate::tx::AccountTx;
+use crate::slugs;
+use crate::tx::{AccountTx, SystemTx};
 use crate::{Event, Id, Named};
 
 /// Names a tenant.
@@ -103,16 +106,71 @@ impl Event for TenantCreated {
     }
 }
 
+/// A person who had been removed from a tenant was taken back.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::UserRestored)]
+pub struct UserRestored {
+    /// The person.
+    pub user_id: UserId,
+    /// The roles they hold now.
+    pub role_ids: Vec<RoleId>,
+}
+
+impl Event for UserRestored {
+    const TYPE: &'static str = "user.restored";
+    const DESCRIPTION: &'static str = "A person who had been removed from a tenant was taken back.";
+    const PERSONAL: &'static [&'static str] = &[];
+
+    fn subject(&self) -> String {
+        self.user_id.to_string()
+    }
+}
+
+/// Nothing is left of a tenant that was closed. Recorded in the platform tenant.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = tenants::TenantPurged)]
+pub struct TenantPurged {
+    /// The tenant that was.
+    pub tenant_id: TenantId,
+    /// Its name in URLs.
+    #[schema(example = "acme")]
+    pub slug: String,
+    /// How many rows were removed from each table.
+    #[schema(value_type = Object, example = json!({"core.memberships": 3}))]
+    pub removed: serde_json::Value,
+}
+
+impl Event for TenantPurged {
+    const TYPE: &'static str = "tenant.purged";
+    const DESCRIPTION: &'static str = "Nothing is left of a tenant that was closed a month ago.";
+    const PERSONAL: &'static [&'static str] = &[];
+
+    fn subject(&self) -> String {
+        self.tenant_id.to_string()
+    }
+}
+
 /// The tenant that the installation's operators belong to.
 ///
 /// # Errors
 /// 404 before start-up has made it.
 pub async fn platform_tenant(tx: &mut AccountTx) -> Result<TenantId> {
+    platform(tx.db()).await
+}
+
+/// The same for the kernel's own work.
+pub(crate) async fn platform_of_system(tx: &mut SystemTx) -> Result<TenantId> {
+    platform(tx.db()).await
+}
+
+async fn platform(db: &mut Db) -> Result<TenantId> {
     let tenant = sqlx::query_scalar!(
         "-- tidy: across tenants because this is how the platform's own is found
          select tenant_id from core.tenants where kind = 'platform'"
     )
-    .fetch_one(tx.db())
+    .fetch_one(db)
     .await?;
     Ok(tenant)
 }
@@ -139,13 +197,35 @@ pub async fn create_tenant(tx: &mut AccountTx, new: &NewTenant<'_>) -> Result<Te
     )
     .execute(tx.db())
     .await?;
-    claim_slug(tx, tenant, new.slug).await?;
+    tx.claim(tenant, slugs::KIND, new.slug.as_bytes(), *tenant).await.map_err(slugs::taken)?;
     let (slug, name) = (new.slug.to_owned(), new.name.to_owned());
     tx.emit(tenant, TenantCreated { tenant_id: tenant, slug, name }).await?;
     Ok(tenant)
 }
 
-/// Makes a person a member of a tenant, with a system role.
+/// The person who registered with this address, whatever its case and width.
+///
+/// # Errors
+/// When the database fails.
+pub async fn person_by_email(tx: &mut AccountTx, email: &str) -> Result<Option<UserId>> {
+    let found = sqlx::query_scalar!(
+        r#"select id as "id: UserId" from core.users
+           where email_normalised = $1 and status = 'active'"#,
+        normalise_email(email),
+    )
+    .fetch_optional(tx.db())
+    .await?;
+    Ok(found)
+}
+
+/// Whether two addresses are the same person's is decided on this form: NFKC, lower case.
+#[must_use]
+pub fn normalise_email(email: &str) -> String {
+    email.nfkc().collect::<String>().to_lowercase()
+}
+
+/// Makes a person a member of a tenant, with a system role. Somebody who was removed is taken back,
+/// which is recorded as `user.restored`; what they had there before stays gone.
 ///
 /// # Errors
 /// 409 `core.already_member` when they are one.
@@ -156,18 +236,11 @@ pub async fn add_member(
     role: SystemRole,
 ) -> Result<()> {
     let now = tx.real_now();
-    sqlx::query!(
-        "insert into core.memberships (tenant_id, user_id, email, name, created_at)
-         select $1, id, email, name, $3 from core.users where id = $2",
-        *tenant,
-        *user,
-        now as _,
-    )
-    .execute(tx.db())
-    .await
-    .on_constraint("memberships_pkey", || {
-        Error::conflict("core.already_member", "This person is a member already.")
-    })?;
+    if take_back(tx, tenant, user).await? {
+        tx.emit(tenant, UserRestored { user_id: user, role_ids: vec![role.id()] }).await?;
+    } else {
+        insert_member(tx, tenant, user).await?;
+    }
     sqlx::query!(
         "insert into core.role_assignments (tenant_id, id, user_id, role_id)
          values ($1, $2, $3, $4)",
@@ -186,6 +259,40 @@ pub async fn add_member(
     )
     .execute(tx.db())
     .await?;
+    Ok(())
+}
+
+/// Whether the person had been removed and is a member again.
+async fn take_back(tx: &mut AccountTx, tenant: TenantId, user: UserId) -> Result<bool> {
+    let now = tx.real_now();
+    let taken = sqlx::query!(
+        "update core.memberships m
+         set status = 'active', email = u.email, name = u.name, created_at = $3
+         from core.users u
+         where m.tenant_id = $1 and m.user_id = $2 and m.status = 'removed' and u.id = $2",
+        *tenant,
+        *user,
+        now as _,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+async fn insert_member(tx: &mut AccountTx, tenant: TenantId, user: UserId) -> Result<()> {
+    let now = tx.real_now();
+    sqlx::query!(
+        "insert into core.memberships (tenant_id, user_id, email, name, created_at)
+         select $1, id, email, name, $3 from core.users where id = $2",
+        *tenant,
+        *user,
+        now as _,
+    )
+    .execute(tx.db())
+    .await
+    .on_constraint("memberships_pkey", || {
+        Error::conflict("core.already_member", "This person is a member already.")
+    })?;
     Ok(())
 }
 
@@ -209,14 +316,4 @@ pub fn check_slug(slug: &str, pointer: &str) -> Result<()> {
         "core.format",
         "3 to 40 lower-case letters, digits and hyphens, no hyphen at either end",
     ))
-}
-
-async fn claim_slug(tx: &mut AccountTx, tenant: TenantId, slug: &str) -> Result<()> {
-    tx.claim(tenant, "tenant_slug", slug.as_bytes(), *tenant).await.map_err(|error| {
-        if error.code() == "core.claimed" {
-            Error::conflict("core.slug_taken", "This slug is taken.")
-        } else {
-            error
-        }
-    })
 }

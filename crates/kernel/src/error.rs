@@ -298,6 +298,12 @@ impl From<sqlx::Error> for Error {
                     Self::unavailable("core.busy", "Too much is going on at once; try again.", 1)
                         .because(error)
                 }
+                Some("53100") => Self::unavailable(
+                    "core.database_full",
+                    "The database has no room left; nothing was changed. Reading goes on.",
+                    30,
+                )
+                .because(error),
                 // Class 08 connection, 57P shutting down or starting up, 53 out of resources.
                 Some(code)
                     if ["08", "57P", "53", "55000"].iter().any(|class| code.starts_with(class)) =>

@@ -21,6 +21,8 @@ mod metrics;
 mod module;
 pub mod ports;
 pub mod rules;
+mod slugs;
+mod start_error;
 mod stream;
 mod subject_keys;
 pub mod telemetry;
@@ -29,29 +31,32 @@ pub mod trace;
 mod tx;
 
 pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
-pub use app::{App, StartError, migrations, openapi};
+pub use app::{App, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;
 pub use clocks::TenantClock;
 pub use config::{Config, Duties, Limits, Pooler};
 pub use cx::Cx;
-pub use database::{Db, Finding, MigrateError, Migration, fingerprint, migrate};
+pub use database::{Db, Finding, MigrateError, Migration, SchemaError, fingerprint, migrate};
+pub use database::{Found, Survey, survey};
 pub use directory::{ServiceAccountId, TenantId, UserId};
 pub use error::{Error, FieldError, Kind, OnConstraint, Result};
 pub use event::{CustomEvent, Event, EventId, EventRecord, Recorded};
 pub use freehold_kernel_derive::{Event, endpoint};
-pub use housekeeping::EventGap;
+pub use housekeeping::{EventGap, UnknownKeys};
 #[doc(hidden)]
 pub use http::fuzzing;
 pub use http::{
     Accepted, Access, Answer, Created, Endpoint, EndpointMeta, ErasedEndpoint, FromSegment,
     Handler, IfMatch, Input, Json, List, NoContent, NoFilter, OneOrMany, Operation, Output, PUBLIC,
-    Page, Patch, Path, Route, Routes, SIGNED_IN, SchemaConflict, Server, State, WithEtag, erase,
+    Page, Patch, Path, Reason, Recent, Route, Routes, SIGNED_IN, SchemaConflict, Server, State,
+    WithEtag, erase,
 };
 pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
 pub use metrics::{Metrics, Series};
 pub use module::{EventType, Module, Permission, Resource};
+pub use start_error::StartError;
 pub use stream::{
     Claimed, Interest, Job, JobCx, Lane, RunBatch, RunJob, ScheduleFn, Settlement, StoredEvent,
     SubscriberFn,

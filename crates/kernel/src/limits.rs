@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 64;
@@ -77,11 +77,24 @@ impl RateLimiter {
         self.check_at(self.hasher.hash_one(key), quota, now)
     }
 
+    /// Takes back one request of `key` that was counted, as if it had not been made.
+    pub fn give_back(&self, key: impl std::hash::Hash, quota: Quota) {
+        let key = self.hasher.hash_one(key);
+        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was counted with others, because there was no room, stays counted.
+        if let Some(arrival) = shard.get_mut(&key) {
+            *arrival = arrival.saturating_sub(quota.interval_ns());
+        }
+    }
+
+    fn shard(&self, key: u64) -> &Mutex<HashMap<u64, u64>> {
+        &self.shards[usize::from(key.to_be_bytes()[0]) % SHARDS]
+    }
+
     fn check_at(&self, key: u64, quota: Quota, now_ns: u64) -> Decision {
         let interval = quota.interval_ns();
         let burst = interval.saturating_mul(u64::from(quota.burst.max(1)));
-        let shard = &self.shards[usize::from(key.to_be_bytes()[0]) % SHARDS];
-        let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = key;
         if shard.len() >= SHARD_KEYS_MAX && !shard.contains_key(&key) {
             // A key whose time has passed has its full burst again, which is what no entry means.
@@ -127,6 +140,22 @@ mod tests {
         assert!(limiter.check_at(1, quota, SECOND).allowed);
         assert!(!limiter.check_at(1, quota, SECOND).allowed);
         assert!(limiter.check_at(2, quota, SECOND).allowed, "another key has its own count");
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_counted() {
+        let limiter = RateLimiter::default();
+        let quota = Quota::per_minute(1, 2);
+        for _ in 0..20 {
+            assert!(limiter.check("ada", quota).allowed);
+            limiter.give_back("ada", quota);
+        }
+        assert!(limiter.check("ada", quota).allowed && limiter.check("ada", quota).allowed);
+        assert!(!limiter.check("ada", quota).allowed);
+        limiter.give_back("bob", quota);
+        assert!(!limiter.check("ada", quota).allowed, "somebody else's");
+        limiter.give_back("ada", quota);
+        assert!(limiter.check("ada", quota).allowed);
     }
 
     proptest::proptest! {

@@ -3,6 +3,10 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// What PostgreSQL remarks on is ours to know and no operator's: that a ROLLBACK found nothing to roll
+/// back, when a task was stopped between a COMMIT and its answer.
+const REMARKS: &str = "sqlx::postgres::notice=error";
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -21,7 +25,7 @@ pub fn init(
     filter: &str,
     format: LogFormat,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{REMARKS},{filter}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -35,6 +35,12 @@ impl Clock {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ahead_ms.fetch_add(by, Ordering::Relaxed);
     }
+
+    /// Moves this clock back, as a wrong time server would. Tests only, likewise.
+    pub fn set_back(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.ahead_ms.fetch_sub(by, Ordering::Relaxed);
+    }
 }
 
 /// A moment in UTC. On the wire RFC 3339 with milliseconds: `2026-11-21T09:30:00.000Z`.

@@ -289,7 +289,9 @@ impl Work {
     /// Writes what was buffered, commits, and only then tells others.
     async fn commit(mut self: Box<Self>) -> Result<()> {
         if self.db.is_read_only() {
-            return self.nothing_to_keep();
+            self.nothing_to_keep()?;
+            self.db.end();
+            return Ok(());
         }
         let woken = event::write(&mut self.db, &self.events, &self.origin.app).await?;
         let hand_over = HandOver::write(&self.origin.app, &mut self.db, &self.jobs).await?;

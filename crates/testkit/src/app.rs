@@ -180,10 +180,12 @@ impl TestAppBuilder {
 
 /// Small pools, because many applications share one cluster, and limits no test meets by chance.
 fn config(database: &Database) -> Config {
+    let is_pooled = database.is_pooled();
     Config {
-        database_url: database.url("freehold_app"),
-        database_system_url: database.url("freehold_system"),
-        pooler: Pooler::None,
+        database_url: database.application_url("freehold_app"),
+        database_system_url: database.application_url("freehold_system"),
+        database_direct_url: is_pooled.then(|| database.url("freehold_system")),
+        pooler: if is_pooled { Pooler::Transaction } else { Pooler::None },
         pool_size: 8,
         public_url: "http://localhost:8080".to_owned(),
         allowed_origins: Vec::new(),

@@ -2,12 +2,14 @@
 //! other credentials go to the authenticator of the modules under test, where there is one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freehold_kernel::ports::Authenticate;
 use freehold_kernel::{
-    Actor, Change, Cx, Error, Module, Principal, Result, ServiceAccountId, TenantId, UserId,
+    Actor, Change, Cx, Error, Module, Principal, Result, ServiceAccountId, TenantId, Timestamp,
+    UserId,
 };
 use futures_util::future::{BoxFuture, ready};
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,9 @@ pub(crate) struct Claims {
     pub(crate) service_account: Option<ServiceAccountId>,
     pub(crate) permissions: Vec<String>,
     pub(crate) aal: u8,
+    /// Seconds since a person proved who they are; programs never do.
+    #[serde(default)]
+    pub(crate) proved_ago: u64,
 }
 
 impl Claims {
@@ -35,7 +40,7 @@ impl Claims {
         format!("{MARK}{}", URL_SAFE_NO_PAD.encode(json))
     }
 
-    fn read(token: &str) -> Option<Actor> {
+    fn read(token: &str, now: Timestamp) -> Option<Actor> {
         let json = URL_SAFE_NO_PAD.decode(token.strip_prefix(MARK)?).ok()?;
         let claims: Self = serde_json::from_slice(&json).ok()?;
         let principal = match (claims.user, claims.service_account) {
@@ -49,6 +54,7 @@ impl Claims {
             credential: "test".to_owned(),
             permissions: claims.permissions.into_iter().collect(),
             aal: claims.aal,
+            authenticated_at: claims.user.map(|_| now - Duration::from_secs(claims.proved_ago)),
         })
     }
 }
@@ -79,7 +85,7 @@ impl Authenticate for TestAuthenticate {
         let header = cx.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         match (token.filter(|token| token.starts_with(MARK)), &self.behind, header) {
-            (Some(token), _, _) => Box::pin(ready(match Claims::read(token) {
+            (Some(token), _, _) => Box::pin(ready(match Claims::read(token, cx.real_now()) {
                 Some(actor) => Ok(Some(Arc::new(actor))),
                 None => Err(refused()),
             })),

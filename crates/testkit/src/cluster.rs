@@ -63,6 +63,11 @@ impl Cluster {
         self.state.url.replace(ANY_USER, user).replace(ANY_DATABASE, database)
     }
 
+    /// The folder of its socket.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        self.state.socket.parent().unwrap_or(&self.state.socket)
+    }
+
     /// Where the superuser connects, for templates and for assertions.
     pub(crate) fn superuser_url(&self, database: &str) -> String {
         self.url(SUPERUSER, database)

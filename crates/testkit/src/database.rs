@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
+use crate::pooler::Pooler;
 
 /// Only one template is made at a time: all of them make roles, which belong to the cluster.
 const TEMPLATE_LOCK: i64 = 7_235_410_031;
@@ -17,6 +18,8 @@ const TEMPLATES_KEPT: i64 = 16;
 pub(crate) struct Database {
     cluster: &'static Cluster,
     pub(crate) name: String,
+    /// What stands between, if it is wanted.
+    pooler: Option<Pooler>,
 }
 
 impl Database {
@@ -35,12 +38,25 @@ impl Database {
         let clone = format!("create database {name} template {template} strategy file_copy");
         run(&mut admin, clone).await?;
         admin.close().await?;
-        Ok(Self { cluster, name })
+        let wanted = Pooler::is_wanted();
+        let pooler = wanted.then(|| Pooler::start(cluster.socket_dir())).transpose()?;
+        Ok(Self { cluster, name, pooler })
     }
 
     /// Where a role connects.
     pub(crate) fn url(&self, user: &str) -> String {
         self.cluster.url(user, &self.name)
+    }
+
+    /// Where the application connects as a role.
+    pub(crate) fn application_url(&self, user: &str) -> String {
+        let direct = self.url(user);
+        self.pooler.as_ref().map_or_else(|| direct.clone(), |pooler| pooler.before(&direct))
+    }
+
+    /// Whether a pooler stands between.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pooler.is_some()
     }
 
     /// Where the superuser connects.

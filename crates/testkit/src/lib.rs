@@ -13,6 +13,7 @@ mod events;
 pub mod isolation;
 mod openapi;
 mod people;
+mod pooler;
 mod raw;
 
 pub use answer::Answer;
@@ -20,4 +21,5 @@ pub use app::{TestApp, TestAppBuilder, TestClock};
 pub use client::{Client, Request};
 pub use events::RecordedEvent;
 pub use people::{Principal, Tenant};
+pub use pooler::Pooler;
 pub use raw::{Raw, RawConnection};

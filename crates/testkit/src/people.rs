@@ -1,5 +1,7 @@
 //! Tenants and people of a test, and the clients they use.
 
+use std::time::Duration;
+
 use freehold_kernel::directory::{self, NewTenant, TenantKind};
 use freehold_kernel::{AccountTx, ServiceAccountId, SystemRole, TenantId, UserId};
 
@@ -37,6 +39,24 @@ impl TestApp {
         Tenant { id, slug, owner }
     }
 
+    /// The platform's tenant, made if no module has, and an operator in the place of its owner: what
+    /// they do is done by `principal(&platform).role(SystemRole::Operator)`.
+    pub async fn platform(&self) -> Tenant {
+        let mut tx = self.kernel().account_tx().await.expect("a transaction");
+        let slug = "platform".to_owned();
+        let id = match directory::platform_tenant(&mut tx).await {
+            Ok(id) => id,
+            Err(_) => {
+                let new = NewTenant { name: "Platform", slug: &slug, kind: TenantKind::Platform };
+                directory::create_tenant(&mut tx, &new).await.expect("the platform tenant")
+            }
+        };
+        let owner = insert_person(&mut tx, "Operator").await;
+        directory::add_member(&mut tx, id, owner, SystemRole::Operator).await.expect("an operator");
+        tx.commit().await.expect("a platform with an operator");
+        Tenant { id, slug, owner }
+    }
+
     /// Another member of a tenant.
     pub async fn member(&self, tenant: &Tenant, role: SystemRole) -> UserId {
         let mut tx = self.kernel().account_tx().await.expect("a transaction");
@@ -55,6 +75,7 @@ impl TestApp {
             service_account: None,
             permissions: Vec::new(),
             aal: 1,
+            proved_ago: 0,
         };
         Principal { app: self, claims }
     }
@@ -107,6 +128,13 @@ impl Principal<'_> {
     #[must_use]
     pub fn aal(mut self, aal: u8) -> Self {
         self.claims.aal = aal;
+        self
+    }
+
+    /// How long ago they proved who they are: a moment, unless said otherwise.
+    #[must_use]
+    pub fn proved_ago(mut self, ago: Duration) -> Self {
+        self.claims.proved_ago = ago.as_secs();
         self
     }
 

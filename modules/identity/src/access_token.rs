@@ -1,12 +1,13 @@
 //! Access tokens: JWTs (RFC 7519, RFC 9068) signed with Ed25519, verified without the database.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use freehold_kernel::{Error, Id, Named, Result, TenantId, Timestamp, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::session::SessionId;
 
@@ -22,6 +23,9 @@ pub struct SigningKey;
 impl Named for SigningKey {
     const PREFIX: &'static str = "sgn";
 }
+
+/// The id of a signing key.
+pub type SigningKeyId = Id<SigningKey>;
 
 /// What an access token says. Unknown claims are ignored, repeated ones refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,15 +50,55 @@ pub struct Claims {
     pub exp: i64,
 }
 
-/// The keys that sign and verify on this node.
+/// The keys that sign and verify on this node: those of the database, as of the last look.
 #[derive(Default)]
-pub struct TokenKeys(RwLock<Keys>);
+pub struct TokenKeys {
+    keys: RwLock<Keys>,
+    changed: Notify,
+}
 
 #[derive(Default)]
 struct Keys {
-    signing: Option<(String, EncodingKey)>,
-    verifying: HashMap<String, DecodingKey>,
-    published: Vec<PublicKey>,
+    /// Those that sign earlier come first.
+    held: Vec<TokenKey>,
+    /// Keys whose tokens are refused from now on. A look that began earlier must not bring them
+    /// back.
+    withdrawn: HashSet<String>,
+}
+
+/// A key pair, ready for use.
+pub(crate) struct TokenKey {
+    pub(crate) id: SigningKeyId,
+    pub(crate) signs_from: Timestamp,
+    kid: String,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    published: PublicKey,
+}
+
+impl TokenKey {
+    /// Published and verifying at once, signing from a moment on.
+    pub(crate) fn new(
+        id: SigningKeyId,
+        signs_from: Timestamp,
+        public: &[u8],
+        private_pkcs8: &[u8],
+    ) -> Self {
+        use base64::Engine;
+        let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(public);
+        let kid = id.to_string();
+        let published = PublicKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            r#use: "sig",
+            alg: "EdDSA",
+            kid: kid.clone(),
+            x,
+        };
+        let signing = EncodingKey::from_ed_der(private_pkcs8);
+        let verifying = DecodingKey::from_ed_der(public);
+        Self { id, signs_from, kid, signing, verifying, published }
+    }
 }
 
 /// One key of the published set (RFC 8037: an octet key pair).
@@ -82,34 +126,62 @@ pub(crate) struct PublicKey {
 }
 
 impl TokenKeys {
-    /// Adds a key pair; the one added last signs.
-    pub(crate) fn add(&self, id: Id<SigningKey>, public: &[u8], private_pkcs8: &[u8]) {
-        use base64::Engine;
-        let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(public);
-        let kid = id.to_string();
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        keys.verifying.insert(kid.clone(), DecodingKey::from_ed_der(public));
-        keys.signing = Some((kid.clone(), EncodingKey::from_ed_der(private_pkcs8)));
-        let published =
-            PublicKey { kty: "OKP", crv: "Ed25519", r#use: "sig", alg: "EdDSA", kid, x };
-        keys.published.push(published);
+    /// Holds what the database holds, but for what was withdrawn meanwhile.
+    pub(crate) fn replace(&self, held: Vec<TokenKey>) {
+        let mut keys = self.write();
+        keys.held = held;
+        let Keys { held, withdrawn } = &mut *keys;
+        held.retain(|key| !withdrawn.contains(&key.kid));
+        held.sort_by_key(|key| key.signs_from);
+    }
+
+    /// Holds one more key.
+    pub(crate) fn add(&self, key: TokenKey) {
+        let mut keys = self.write();
+        keys.held.push(key);
+        keys.held.sort_by_key(|key| key.signs_from);
+    }
+
+    /// Refuses what this key signed, at once and for good.
+    pub(crate) fn withdraw(&self, kid: &str) {
+        let mut keys = self.write();
+        keys.held.retain(|key| key.kid != kid);
+        keys.withdrawn.insert(kid.to_owned());
+    }
+
+    /// Whether what this key signed is good.
+    pub(crate) fn holds(&self, kid: &str) -> bool {
+        self.read().held.iter().any(|key| key.kid == kid)
+    }
+
+    /// The database holds others than it did.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until it does.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     pub(crate) fn published(&self) -> Vec<PublicKey> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).published.clone()
+        self.read().held.iter().map(|key| key.published.clone()).collect()
     }
 
-    /// Signs claims.
+    /// Signs claims, with the key whose time it is when they are issued.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let (kid, key) =
-            keys.signing.as_ref().ok_or_else(|| Error::internal("no signing key is loaded"))?;
+        let keys = self.read();
+        let begun = |key: &&TokenKey| key.signs_from.unix_seconds() <= claims.iat;
+        // A node whose clock is behind may not have seen any begin.
+        let key = keys.held.iter().rfind(begun).or_else(|| keys.held.first()).ok_or_else(|| {
+            Error::unavailable("core.busy", "The signing keys are being changed; try again.", 1)
+        })?;
         let header = Header {
             typ: Some(TYPE.to_owned()),
-            kid: Some(kid.clone()),
+            kid: Some(key.kid.clone()),
             ..Header::new(Algorithm::EdDSA)
         };
-        jsonwebtoken::encode(&header, claims, key).map_err(Error::internal)
+        jsonwebtoken::encode(&header, claims, &key.signing).map_err(Error::internal)
     }
 
     /// Verifies signature, type, issuer, audience and time. The key decides the algorithm; the
@@ -118,8 +190,16 @@ impl TokenKeys {
     /// # Errors
     /// 401 `identity.token_invalid` or `identity.token_expired`.
     pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims> {
-        let invalid =
-            || Error::unauthenticated("identity.token_invalid", "This token is not valid.");
+        self.verify_and_name(token, issuer, now).map(|(claims, _)| claims)
+    }
+
+    /// The same, and says which key signed.
+    pub(crate) fn verify_and_name(
+        &self,
+        token: &str,
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<(Claims, String)> {
         if token.len() > LENGTH_MAX {
             return Err(invalid());
         }
@@ -128,23 +208,37 @@ impl TokenKeys {
         if foreign || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
             return Err(invalid());
         }
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let key = header.kid.and_then(|kid| keys.verifying.get(&kid)).ok_or_else(invalid)?;
+        let keys = self.read();
+        let kid = header.kid.ok_or_else(invalid)?;
+        let key = keys.held.iter().find(|key| key.kid == kid).ok_or_else(invalid)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[issuer]);
         validation.set_issuer(&[issuer]);
         // Time is compared below, against the process's clock rather than the system's.
         validation.validate_exp = false;
-        let claims =
-            jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| invalid())?.claims;
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation);
+        let claims = decoded.map_err(|_| invalid())?.claims;
         if claims.exp <= now.unix_seconds() {
             return Err(Error::unauthenticated(
                 "identity.token_expired",
                 "This token has expired; refresh it.",
             ));
         }
-        Ok(claims)
+        Ok((claims, kid))
     }
+
+    fn read(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Keys> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same words whatever is wrong with a token.
+pub(crate) fn invalid() -> Error {
+    Error::unauthenticated("identity.token_invalid", "This token is not valid.")
 }
 
 /// Keys shared by sign-in, JWKS and the authenticator.

@@ -8,12 +8,12 @@ use freehold_kernel::{
     endpoint, rules,
 };
 use garde::Validate;
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::key_secret::KeySecret;
+use crate::network::{self, Network};
 use crate::{grants, principal};
 
 /// How long the previous secret stays good after a rotation.
@@ -23,7 +23,9 @@ pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/api-keys")
         .get("/", "api-keys:read", list_api_keys)
         .post("/", "api-keys:write", create_api_key)
+        .recent_when("the key could do `users:transfer`, as an owner's without scopes can")
         .post("/{id}/rotate", "api-keys:write", rotate_api_key)
+        .recent_when("the key could do `users:transfer` and is not the one that asks")
         .delete("/{id}", "api-keys:delete", delete_api_key)
 }
 
@@ -91,11 +93,11 @@ struct KeyFilter {
 struct NewApiKey {
     /// What it is for.
     #[garde(length(chars, max = 100), custom(rules::readable))]
-    #[schema(example = "deploy pipeline", max_length = 100)]
+    #[schema(example = "deploy pipeline", format = "name", max_length = 100)]
     name: String,
     /// What it may do at the most; everything its owner may when absent.
     #[garde(inner(length(min = 1, max = 200)))]
-    #[schema(example = json!(["tenants:read"]), max_items = 200)]
+    #[schema(example = json!(["tenants:read"]), max_length = 100, min_items = 1, max_items = 200)]
     scopes: Option<Vec<String>>,
     /// For a key of a service account; the caller's own when absent.
     #[garde(skip)]
@@ -103,10 +105,11 @@ struct NewApiKey {
     /// Addresses and networks it may be used from; anywhere when absent.
     #[serde(default)]
     #[garde(length(max = 50))]
-    #[schema(example = json!(["203.0.113.0/24"]), max_items = 50)]
+    #[schema(value_type = Vec<Network>, example = json!(["203.0.113.0/24"]), max_items = 50)]
     allowed_ips: Vec<String>,
     /// When it is to stop working by itself.
     #[garde(skip)]
+    #[schema(example = "2099-12-31T23:59:59.000Z")]
     expires_at: Option<Timestamp>,
 }
 
@@ -186,7 +189,7 @@ async fn create_api_key(
     mut tx: Tx,
 ) -> Result<Created<ApiKeyWithSecret>> {
     grants::check_named(&tx, new.scopes.as_deref().unwrap_or_default(), "/scopes")?;
-    let allowed_ips = networks(&new.allowed_ips)?;
+    let allowed_ips = network::canonical(&new.allowed_ips)?;
     let now = tx.real_now();
     if new.expires_at.is_some_and(|at| at <= now) {
         return Err(Error::invalid("/expiresAt", "core.past", "a moment in the future"));
@@ -318,6 +321,10 @@ fn only_own(tx: &Tx, permission: &str) -> Result<Option<Uuid>> {
 /// when the caller may do all of that themselves.
 async fn check_rotation(tx: &mut Tx, id: ApiKeyId) -> Result<()> {
     let (tenant, actor) = (tx.tenant(), tx.actor()?.clone());
+    if actor.credential == id.to_string() {
+        // A key that renews itself gains nothing.
+        return Ok(());
+    }
     let key = sqlx::query!(
         r#"select user_id as "user_id: UserId", service_account_id as "account: ServiceAccountId",
              scopes
@@ -370,7 +377,7 @@ async fn check_reach(
     };
     let actor = tx.actor()?;
     match reach.iter().find(|name| !actor.permissions.allow(name)) {
-        None => Ok(()),
+        None => grants::check_ownership(tx, &reach),
         Some(lacking) => Err(Error::forbidden(
             "identity.grants_too_much",
             format!("This key could do {lacking}, which you may not do yourself."),
@@ -409,22 +416,6 @@ async fn owner(tx: &mut Tx, account: Option<ServiceAccountId>) -> Result<Option<
         Error::invalid("/serviceAccountId", "core.unknown", "no service account of this tenant")
     })?;
     Ok(None)
-}
-
-/// Addresses and networks in one canonical form.
-fn networks(texts: &[String]) -> Result<Vec<String>> {
-    let read = |(place, text): (usize, &String)| {
-        let network: Option<IpNet> =
-            text.parse().ok().or_else(|| text.parse().ok().map(|ip: std::net::IpAddr| ip.into()));
-        network.map(|network| network.trunc().to_string()).ok_or_else(|| {
-            Error::invalid(
-                format!("/allowedIps/{place}"),
-                "core.format",
-                "an address or a network, as in 203.0.113.0/24",
-            )
-        })
-    };
-    texts.iter().enumerate().map(read).collect()
 }
 
 async fn is_sandbox(tx: &mut Tx) -> Result<bool> {

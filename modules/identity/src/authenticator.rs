@@ -19,10 +19,12 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use moka::sync::Cache;
 
-use crate::access_token::{Claims, SharedKeys};
+use crate::access_token::{Claims, SharedKeys, invalid};
 use crate::api_keys::ApiKeyId;
 use crate::key_secret::{self, KeySecret};
-use crate::principal;
+use crate::principal::{self, Standing};
+use crate::reach::Reach;
+use crate::signing_key_rotation::{PUBLISHED, WITHDRAWN};
 
 const REMEMBERED_MAX: u64 = 50_000;
 /// A key without an expiry is looked up again after this long in any case.
@@ -50,6 +52,7 @@ struct Remembered {
     expires_at: Timestamp,
     stale: Vec<Arc<AtomicBool>>,
     allowed: Vec<IpNet>,
+    reach: Reach,
     key: Option<(TenantId, ApiKeyId)>,
 }
 
@@ -78,9 +81,9 @@ impl Authenticate for Authenticator {
                         "Send `Authorization: Bearer`, then an access token or an API key.",
                     )
                 })?;
-            if let Some(actor) = self.recall(credential, cx.real_now(), cx.ip())? {
+            if let Some(known) = self.known(credential, cx.real_now()) {
                 cx.app().metrics().count(&CHECKS, "remembered");
-                return Ok(Some(actor));
+                return self.let_in(cx, &known).map(Some);
             }
             cx.app().metrics().count(&CHECKS, "verified");
             let verified = if key_secret::looks_like_one(credential) {
@@ -90,11 +93,20 @@ impl Authenticate for Authenticator {
             };
             let remembered = Arc::new(verified);
             self.remembered.insert(sha256_plain(credential.as_bytes()), remembered.clone());
-            self.admit(&remembered, cx.real_now(), cx.ip()).map(Some)
+            self.let_in(cx, &remembered).map(Some)
         })
     }
 
     fn forget(&self, change: &Change) {
+        match change.topic.as_str() {
+            // Before the flag goes up: what is looked at again must find the key gone.
+            WITHDRAWN => {
+                self.keys.withdraw(&change.subject);
+                self.keys.look_again();
+            }
+            PUBLISHED => self.keys.look_again(),
+            _ => {}
+        }
         let mut flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{}:{}", change.topic, change.subject);
         if let Some(flag) = flags.remove(&name).and_then(|flag| flag.upgrade()) {
@@ -111,6 +123,7 @@ impl Authenticate for Authenticator {
             "identity.key_invalid",
             "identity.address_not_allowed",
             "identity.tenant_not_active",
+            "tenants.suspended",
             "core.not_found",
         ]
     }
@@ -133,14 +146,27 @@ impl Authenticator {
         now: Timestamp,
         ip: Option<IpAddr>,
     ) -> Result<Option<Arc<Actor>>> {
+        self.known(credential, now).map(|known| self.admit(&known, now, ip)).transpose()
+    }
+
+    /// What is remembered of a credential and still holds.
+    fn known(&self, credential: &str, now: Timestamp) -> Option<Arc<Remembered>> {
         let name = sha256_plain(credential.as_bytes());
-        let Some(known) = self.remembered.get(&name) else { return Ok(None) };
+        let known = self.remembered.get(&name)?;
         let stale = known.stale.iter().any(|flag| flag.load(Ordering::Acquire));
         if stale || known.expires_at <= now {
             self.remembered.invalidate(&name);
-            return Ok(None);
+            return None;
         }
-        self.admit(&known, now, ip).map(Some)
+        Some(known)
+    }
+
+    /// From this address, and as far as the tenant's standing lets it reach.
+    fn let_in(&self, cx: &Cx, known: &Remembered) -> Result<Arc<Actor>> {
+        let actor = self.admit(known, cx.real_now(), cx.ip())?;
+        let reads = matches!(cx.method().as_str(), "GET" | "HEAD");
+        known.reach.check(cx.route().access, reads)?;
+        Ok(actor)
     }
 
     /// Checks the address, and notes that a key was used.
@@ -162,23 +188,27 @@ impl Authenticator {
 
     async fn verify_token(&self, cx: &Cx, token: &str) -> Result<Remembered> {
         let issuer = &cx.app().config().public_url;
-        let claims = self.keys.verify(token, issuer, cx.real_now())?;
+        let (claims, kid) = self.keys.verify_and_name(token, issuer, cx.real_now())?;
         let principal = Principal::User(claims.sub);
-        let mut watched = vec![format!("session:{}", claims.sid)];
+        let mut watched = vec![format!("session:{}", claims.sid), format!("{WITHDRAWN}:{kid}")];
         if let Some(tenant) = claims.tid {
             watched.push(format!("principal:{}", principal::subject(tenant, principal)));
             watched.push(format!("tenant:{tenant}"));
         }
         // Flags are up before the database is read: a change that commits meanwhile raises them.
         let stale = self.watch(watched);
-        let permissions = self.standing(cx, &claims).await?;
-        let expires_at = Timestamp::from_unix_seconds(claims.exp).unwrap_or_else(|| cx.real_now());
-        let actor = principal::actor(claims.tid, claims.sub, claims.sid.to_string(), permissions);
-        Ok(Remembered { actor, expires_at, stale, allowed: Vec::new(), key: None })
+        if !self.keys.holds(&kid) {
+            return Err(invalid());
+        }
+        let Standing { permissions, reach } = self.standing(cx, &claims).await?;
+        let moment = |seconds| Timestamp::from_unix_seconds(seconds).ok_or_else(invalid);
+        let (expires_at, proved_at) = (moment(claims.exp)?, moment(claims.auth_time)?);
+        let actor = principal::actor(claims.tid, claims.sub, claims.sid, proved_at, permissions);
+        Ok(Remembered { actor, expires_at, stale, allowed: Vec::new(), reach, key: None })
     }
 
     /// What the holder of a token may do now, if their session still lives.
-    async fn standing(&self, cx: &Cx, claims: &Claims) -> Result<Permissions> {
+    async fn standing(&self, cx: &Cx, claims: &Claims) -> Result<Standing> {
         let mut tx = cx.account_tx().await?;
         let alive = sqlx::query_scalar!(
             r#"select s.ended_at is null and u.status = 'active' as "alive!"
@@ -197,7 +227,7 @@ impl Authenticator {
         }
         match claims.tid {
             Some(tenant) => principal::member(cx.app(), &mut tx, tenant, claims.sub).await,
-            None => Ok(Permissions::default()),
+            None => Ok(Standing::nowhere()),
         }
     }
 
@@ -233,7 +263,7 @@ impl Authenticator {
         stale.extend(
             self.watch(vec![format!("principal:{}", principal::subject(tenant, principal))]),
         );
-        let held = match principal {
+        let Standing { permissions: held, reach } = match principal {
             Principal::User(user) => principal::member(cx.app(), &mut tx, tenant, user).await,
             Principal::ServiceAccount(account) => {
                 principal::service_account(cx.app(), &mut tx, tenant, account).await
@@ -253,10 +283,12 @@ impl Authenticator {
                 credential: given.id.to_string(),
                 permissions,
                 aal: 1,
+                authenticated_at: None,
             }),
             expires_at: ends.into_iter().flatten().min().unwrap_or(now),
             stale,
             allowed: row.allowed_ips.iter().filter_map(|network| network.parse().ok()).collect(),
+            reach: reach.with_a_key(),
             key: Some((tenant, given.id)),
         })
     }

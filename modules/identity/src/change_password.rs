@@ -10,9 +10,11 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::flood::Flood;
 use crate::known_device::KnownDevice;
 use crate::password::{self, Hasher};
 use crate::reauthentication::{Reauthenticated, reauthenticate};
+use crate::turns::Caller;
 use crate::{revocation, session};
 
 pub(crate) fn routes() -> Routes {
@@ -30,7 +32,7 @@ struct ChangePassword {
     current_password: String,
     /// 12 to 256 characters with lower and upper case, a digit and another character; hard to guess.
     #[garde(skip)]
-    #[schema(example = "gorse-Lamp4-tundra")]
+    #[schema(example = "gorse-Lamp4-tundra", min_length = 12, max_length = 256)]
     new_password: String,
 }
 
@@ -66,10 +68,11 @@ pub(crate) struct UserPasswordChanged {
 async fn change_password(
     cx: Cx,
     State(hasher): State<Arc<Hasher>>,
+    State(flood): State<Arc<Flood>>,
     Json(change): Json<ChangePassword>,
 ) -> Result<Json<PasswordChanged>> {
     let (current, new) = (&change.current_password, &change.new_password);
-    let proved = reauthenticate(&cx, &hasher, current, "/currentPassword").await?;
+    let proved = reauthenticate(&cx, &hasher, &flood, current, "/currentPassword").await?;
     if password::are_same(current, new) {
         return Err(Error::invalid(
             "/newPassword",
@@ -78,7 +81,7 @@ async fn change_password(
         ));
     }
     let known = known_of(&cx, &proved).await?;
-    let hash = hasher.hash_chosen(new, known, "/newPassword").await?;
+    let hash = hasher.hash_chosen(Caller::Known, new, known, "/newPassword").await?;
 
     let mut tx = cx.account_tx().await?;
     proved.failures.clear(&mut tx).await?;

@@ -1,11 +1,8 @@
 //! E-mail addresses: one spelling per person.
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_normalization::is_nfc;
 
-/// Whether two addresses are the same person's is decided on this form: NFKC, lower case.
-pub(crate) fn normalise(email: &str) -> String {
-    email.nfkc().collect::<String>().to_lowercase()
-}
+pub(crate) use freehold_kernel::directory::normalise_email as normalise;
 
 /// A rule for garde: an address that is spelled one way only and fits the wire (RFC 5321: 254).
 pub(crate) fn check(email: &str, _: &()) -> garde::Result {

@@ -1,10 +1,10 @@
 //! The credentials' parsers as the targets in `fuzz/` call them. No part of the module's interface.
 
 use freehold_kernel::crypto::Keyring;
-use freehold_kernel::{Id, Result};
+use freehold_kernel::{Clock, Result};
 use uuid::Uuid;
 
-use crate::access_token::{SigningKey, TokenKeys};
+use crate::access_token::{SigningKeyId, TokenKey, TokenKeys};
 use crate::key_secret::KeySecret;
 use crate::refresh_token::RefreshToken;
 use crate::session::SessionId;
@@ -12,8 +12,9 @@ use crate::session::SessionId;
 /// Keys that verify, and the name of the one key among them.
 #[must_use]
 pub fn token_keys(public: &[u8], private_pkcs8: &[u8]) -> (TokenKeys, String) {
-    let (keys, id) = (TokenKeys::default(), Id::<SigningKey>::new());
-    keys.add(id, public, private_pkcs8);
+    let (keys, id) = (TokenKeys::default(), SigningKeyId::new());
+    // It signs whatever the time: there is no other.
+    keys.add(TokenKey::new(id, Clock::default().now(), public, private_pkcs8));
     (keys, id.to_string())
 }
 

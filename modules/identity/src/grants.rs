@@ -1,4 +1,5 @@
-//! Nobody grants what they lack, and nobody takes away from those who may do more than they.
+//! Nobody grants what they lack, and nobody takes away from those who may do more than they. What
+//! makes somebody an owner, only a person who has just proved that it is them gives or takes.
 
 use std::collections::HashMap;
 
@@ -7,12 +8,16 @@ use freehold_kernel::{Actor, Error, Permissions, Result, RoleId, SystemRole, Tx}
 use crate::permissions::is_offered;
 use crate::principal;
 
+/// Whoever may do this may do everything in the tenant, whatever their role is called.
+const OWNERSHIP: &str = "users:transfer";
+
 /// Roles that somebody gives, at `pointer` (`{}` is the place in the list): each must be one of this tenant and allow no more
 /// than the caller may do. Those held already are nobody's gift and may stay whatever they allow.
 /// Custom ones stay as they are until this transaction ends.
 ///
 /// # Errors
-/// 422 for an unknown role, 403 for one that allows too much.
+/// 422 for an unknown role, 403 for one that allows too much, and for one that makes an owner
+/// without a recent proof.
 pub(crate) async fn check_given(
     tx: &mut Tx,
     pointer: &str,
@@ -39,6 +44,7 @@ pub(crate) async fn check_given(
                 format!("This role allows {lacking}, which you may not do yourself."),
             ));
         }
+        check_ownership(tx, &allows)?;
     }
     Ok(())
 }
@@ -51,7 +57,17 @@ pub(crate) async fn check_taken(tx: &mut Tx, roles: &[RoleId]) -> Result<()> {
     let custom: Vec<String> = custom_roles(tx, roles).await?.into_values().flatten().collect();
     let ids: Vec<_> = roles.iter().map(|id| **id).collect();
     let allows = principal::permissions_of(tx.app(), &ids, &custom);
-    check_power_over(tx, &allows)
+    check_power_over(tx, &allows)?;
+    check_ownership(tx, &allows)
+}
+
+/// Something that allows `allows` is given or taken away.
+///
+/// # Errors
+/// 403 `core.step_up_required` when that makes or unmakes an owner, unless by a person who proved
+/// within the last five minutes that it is them.
+pub(crate) fn check_ownership(tx: &Tx, allows: &Permissions) -> Result<()> {
+    if allows.allow(OWNERSHIP) { tx.actor()?.check_recent(tx.real_now()) } else { Ok(()) }
 }
 
 /// Something that allows `allows` is changed or taken away.
@@ -71,7 +87,8 @@ pub(crate) fn check_power_over(tx: &Tx, allows: &Permissions) -> Result<()> {
 /// Permissions that somebody writes into a role or a key, at `pointer`.
 ///
 /// # Errors
-/// 422 for a name that nobody declared, 403 for what the caller lacks.
+/// 422 for a name that nobody declared, 403 for what the caller lacks, and for what makes an owner
+/// without a recent proof.
 pub(crate) fn check_named(tx: &Tx, names: &[String], pointer: &str) -> Result<()> {
     let actor = tx.actor()?;
     for (place, name) in names.iter().enumerate() {
@@ -89,7 +106,7 @@ pub(crate) fn check_named(tx: &Tx, names: &[String], pointer: &str) -> Result<()
             ));
         }
     }
-    Ok(())
+    check_ownership(tx, &names.iter().cloned().collect())
 }
 
 /// The first permission in the set that the actor lacks.

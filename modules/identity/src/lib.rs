@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod access_token;
+pub mod admin;
 mod api_keys;
 mod authenticator;
 mod change_password;
 mod email;
 mod explained;
+mod flood;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grants;
@@ -16,11 +18,13 @@ mod login;
 mod me;
 mod member_removal;
 mod members;
+mod network;
 mod operator;
 mod owners;
 mod password;
 mod permissions;
 mod principal;
+mod reach;
 mod reauthentication;
 mod refresh;
 mod refresh_token;
@@ -31,30 +35,47 @@ mod roles;
 mod security_events;
 mod service_accounts;
 mod session;
+mod session_cleanup;
 mod sessions;
+mod signing_key_rotation;
 mod signing_keys;
 mod step_up;
 mod switch_tenant;
+mod tenant_people;
+mod turns;
 
 use std::sync::Arc;
 
-use freehold_kernel::Module;
 use freehold_kernel::SystemRole::{Admin, Agent, Member, Operator, Owner, Viewer};
+use freehold_kernel::{Module, Quota, directory};
 
-pub use access_token::{Claims, SigningKey, TokenKeys};
+pub use access_token::{Claims, SigningKey, SigningKeyId, TokenKeys};
 pub use authenticator::Authenticator;
 pub use operator::NewOperator;
 pub use session::{Session, SessionId};
+pub use signing_key_rotation::{RotatedKeys, rotate_signing_keys};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// What an installation decides about identity.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How people may join.
     pub registration: Registration,
     /// Made at start when the installation has no operator yet.
     pub operator: Option<NewOperator>,
+    /// Sign-ins from one address, on devices that are not known, that are not right.
+    pub bad_sign_ins: Quota,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registration: Registration::default(),
+            operator: None,
+            bad_sign_ins: Quota::per_minute(6, 30),
+        }
+    }
 }
 
 /// How people may join.
@@ -130,9 +151,14 @@ pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Mod
         .state(settings.registration)
         .state(keys.clone())
         .state(Arc::new(password::Hasher::default()))
+        .state(Arc::new(flood::Flood::new(settings.bad_sign_ins)))
         .authenticator(authenticator)
-        .on_start(move |app| async move { signing_keys::load_or_make(&app, &keys).await })
         .on_start(move |app| async move { operator::ensure(&app, settings.operator).await })
+        .on_start(move |app| async move {
+            let next = signing_key_rotation::look_after(&app, &keys).await?;
+            app.run(signing_key_rotation::keep(app.clone(), keys, next));
+            Ok(())
+        })
         .on_start(move |app| async move {
             app.run(authenticator::note_last_used(app.clone(), last_used));
             Ok(())
@@ -152,8 +178,12 @@ fn people_and_roles(module: Module) -> Module {
         .permission("users:write", "Change the roles of people", &[Owner, Admin])
         .permission("users:delete", "Remove people from the tenant", &[Owner, Admin])
         .permission("users:transfer", "Make and unmake owners", &[Owner])
+        .permission("users:oversee", "See the people of every tenant", &[Operator])
+        .publishes::<tenant_people::UserReadByOperator>()
+        .routes(tenant_people::routes())
         .publishes::<members::UserRoleChanged>()
         .publishes::<member_removal::UserDeleted>()
+        .publishes::<directory::UserRestored>()
         .publishes::<roles::RoleCreated>()
         .publishes::<roles::RoleUpdated>()
         .publishes::<roles::RoleDeleted>()
@@ -173,11 +203,17 @@ fn sessions_and_lockout(module: Module) -> Module {
             "See failed sign-ins, lockouts and replayed tokens",
             &[Owner, Admin, Operator],
         )
+        .resource("signingkey", "signing-keys")
+        .publishes::<signing_key_rotation::SigningKeyCreated>()
+        .publishes::<signing_key_rotation::SigningKeyWithdrawn>()
         .publishes::<change_password::UserPasswordChanged>()
         .publishes::<lockout::AuthFailed>()
         .publishes::<lockout::AuthLocked>()
         .publishes::<refresh::AuthReplayed>()
         .publishes::<security_events::SecurityEventRead>()
+        .schedule("identity.forget_sessions", session_cleanup::EVERY, |tx| {
+            Box::pin(session_cleanup::forget(tx))
+        })
         .routes(sessions::routes())
         .routes(change_password::routes())
         .routes(step_up::routes())

@@ -18,6 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::email;
+use crate::flood::Flood;
 use crate::known_device::KnownDevice;
 use crate::session::{self, SessionId};
 
@@ -100,11 +101,19 @@ impl Counter {
         Ok(Self { name: keyring.authenticate(PURPOSE, &message)?, source })
     }
 
+    /// Refuses what this node knows to be locked, without a statement.
+    ///
+    /// # Errors
+    /// 429 `identity.locked`, with the time that remains.
+    pub(crate) fn check_memory(&self, flood: &Flood, now: Timestamp) -> Result<()> {
+        flood.locked_until(&self.name, now).map_or(Ok(()), |until| Err(locked(until, now)))
+    }
+
     /// Refuses while locked. Comes before hashing, so that a flood on one account costs no CPU.
     ///
     /// # Errors
     /// 429 `identity.locked`, with the time that remains.
-    pub(crate) async fn check(&self, tx: &mut AccountTx) -> Result<()> {
+    pub(crate) async fn check(&self, tx: &mut AccountTx, flood: &Flood) -> Result<()> {
         let now = tx.real_now();
         let until = sqlx::query_scalar!(
             "select forget_at from identity.failed_tries
@@ -115,7 +124,9 @@ impl Counter {
         )
         .fetch_optional(tx.db())
         .await?;
-        until.map_or(Ok(()), |until| Err(locked(until, now)))
+        let Some(until) = until else { return Ok(()) };
+        flood.note_lock(self.name, until);
+        Err(locked(until, now))
     }
 
     /// Counts a failed try and records it, where it concerns somebody.
@@ -129,12 +140,16 @@ impl Counter {
         }
         forget_some(tx).await?;
         let Failure { person, method, email } = failure;
-        let home = home_of(tx, person).await?;
+        let homes = homes_of(tx, person).await?;
         let subject = person.map_or_else(|| "unknown".to_owned(), |person| person.to_string());
         let failed = AuthFailed { subject: subject.clone(), method, email: email.clone() };
-        tx.emit(home, failed).await?;
-        if failures == FAILURES_MAX {
-            tx.emit(home, AuthLocked { subject, source: self.source, until, email }).await?;
+        if let Some(home) = homes.first() {
+            tx.emit(*home, failed).await?;
+        }
+        let told: &[TenantId] = if failures == FAILURES_MAX { &homes } else { &[] };
+        for home in told {
+            let (subject, email) = (subject.clone(), email.clone());
+            tx.emit(*home, AuthLocked { subject, source: self.source, until, email }).await?;
         }
         Ok(())
     }
@@ -201,16 +216,21 @@ async fn forget_some(tx: &mut AccountTx) -> Result<()> {
     Ok(())
 }
 
-/// The tenant the person used last; what concerns nobody's tenant is the platform's.
-async fn home_of(tx: &mut AccountTx, person: Option<UserId>) -> Result<TenantId> {
-    let used_last = match person {
-        Some(person) => session::tenants_of(tx, person).await?.into_iter().next(),
-        None => None,
+/// Where failed tries are recorded: each in the tenant the person used last, so that a person in
+/// many tenants is not told from one in none by the time it takes; the lock, which is what an
+/// administrator acts on, in every tenant they are in. What concerns nobody's tenant is the
+/// platform's.
+async fn homes_of(tx: &mut AccountTx, person: Option<UserId>) -> Result<Vec<TenantId>> {
+    let mut homes: Vec<TenantId> = match person {
+        Some(person) => {
+            session::tenants_of(tx, person).await?.into_iter().map(|tenant| tenant.id).collect()
+        }
+        None => Vec::new(),
     };
-    match used_last {
-        Some(tenant) => Ok(tenant.id),
-        None => directory::platform_tenant(tx).await,
+    if homes.is_empty() {
+        homes.push(directory::platform_tenant(tx).await?);
     }
+    Ok(homes)
 }
 
 #[cfg(test)]

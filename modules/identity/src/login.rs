@@ -12,10 +12,12 @@ use utoipa::ToSchema;
 
 use crate::access_token::SharedKeys;
 use crate::email;
+use crate::flood::Flood;
 use crate::known_device::KnownDevice;
 use crate::lockout::{Counter, Failure};
 use crate::password::Hasher;
 use crate::session::{self, SignedIn};
+use crate::turns::Caller;
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/auth").post("/login", PUBLIC, login)
@@ -28,7 +30,7 @@ pub(crate) fn routes() -> Routes {
 struct Login {
     /// The address they registered with; case does not matter.
     #[garde(custom(email::check))]
-    #[schema(example = "ada@example.org", max_length = 254)]
+    #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
     /// Their password.
     #[garde(length(chars, max = 256))]
@@ -55,14 +57,23 @@ struct Candidate {
     password_changed_at: Option<Timestamp>,
 }
 
+/// A try that may go on.
+struct Try {
+    candidate: Option<Candidate>,
+    known: Option<KnownDevice>,
+    failures: Counter,
+}
+
 /// Sign in with e-mail and password.
 ///
 /// An unknown address and a wrong password are answered alike, in the same time. After five failed
 /// tries for one address, further ones from unknown devices are refused for 30 minutes, be they
-/// right or wrong; a device that signed in before (`deviceToken`) has five of its own.
+/// right or wrong; a device that signed in before (`deviceToken`) has five of its own. An address
+/// from which too many tries fail, whomever they are about, waits as well, but for known devices.
 #[endpoint(
     "identity.invalid_credentials",
     "identity.locked",
+    "identity.too_many_failures",
     "identity.hashing_busy",
     "identity.tenant_not_active",
     "core.not_found"
@@ -70,22 +81,15 @@ struct Candidate {
 async fn login(
     cx: Cx,
     State(hasher): State<Arc<Hasher>>,
+    State(flood): State<Arc<Flood>>,
     State(keys): State<SharedKeys>,
     Json(login): Json<Login>,
 ) -> Result<Json<SignedIn>> {
-    let mut tx = cx.account_tx().await?;
-    let candidate = find(&mut tx, &login.email).await?;
-    let known = known_device(&cx, &login, candidate.as_ref());
-    let keyring = cx.app().keyring();
-    let failures = match known {
-        Some(known) => Counter::of_device(keyring, known)?,
-        None => Counter::of_strangers(keyring, &login.email)?,
-    };
-    failures.check(&mut tx).await?;
-    // The look-up ends before hashing begins: nobody waits for a CPU while holding a connection.
-    drop(tx);
+    let Try { candidate, known, failures } = admit(&cx, &hasher, &flood, &login).await?;
+    // The look-up has ended before hashing begins: nobody waits for a CPU while holding a connection.
     let hash = candidate.as_ref().and_then(|candidate| candidate.hash.clone());
-    let right = hasher.verify(&login.password, hash).await?;
+    let caller = if known.is_some() { Caller::Known } else { Caller::Stranger };
+    let right = hasher.verify(caller, &login.password, hash).await?;
 
     let mut tx = cx.account_tx().await?;
     let person = match candidate.as_ref().filter(|_| right) {
@@ -102,10 +106,40 @@ async fn login(
         }
     };
     failures.clear(&mut tx).await?;
+    if caller == Caller::Stranger {
+        flood.give_back(cx.ip());
+    }
     let tenant = choose_tenant(&mut tx, person, login.tenant_id).await?;
     let signed_in = session::open(&cx, &mut tx, &keys, person, tenant, "password", known).await?;
     tx.commit().await?;
     Ok(Json(signed_in))
+}
+
+/// Whatever may refuse a try before its password is looked at: first what costs nothing.
+async fn admit(cx: &Cx, hasher: &Hasher, flood: &Flood, asked: &Login) -> Result<Try> {
+    let keyring = cx.app().keyring();
+    let strangers = Counter::of_strangers(keyring, &asked.email)?;
+    let check_stranger = || {
+        strangers.check_memory(flood, cx.real_now())?;
+        flood.count(cx.ip())?;
+        hasher.check_room()
+    };
+    let device = asked.device_token.as_deref().and_then(|text| KnownDevice::read(text, keyring));
+    if device.is_none() {
+        check_stranger()?;
+    }
+    let mut tx = cx.account_tx().await?;
+    let candidate = find(&mut tx, &asked.email).await?;
+    let known = device.filter(|device| is_known(cx, *device, candidate.as_ref()));
+    if device.is_some() && known.is_none() {
+        check_stranger()?;
+    }
+    let failures = match known {
+        Some(known) => Counter::of_device(keyring, known)?,
+        None => strangers,
+    };
+    failures.check(&mut tx, flood).await?;
+    Ok(Try { candidate, known, failures })
 }
 
 async fn find(tx: &mut AccountTx, email: &str) -> Result<Option<Candidate>> {
@@ -122,12 +156,12 @@ async fn find(tx: &mut AccountTx, email: &str) -> Result<Option<Candidate>> {
     Ok(candidate)
 }
 
-/// The device, if the person signed in on it before.
-fn known_device(cx: &Cx, asked: &Login, candidate: Option<&Candidate>) -> Option<KnownDevice> {
-    let person = candidate?;
-    let known = KnownDevice::read(asked.device_token.as_deref()?, cx.app().keyring())?;
-    let changed_at = person.password_changed_at?;
-    known.stands_for(person.id, changed_at, cx.real_now()).then_some(known)
+/// Whether the person signed in on the device before.
+fn is_known(cx: &Cx, device: KnownDevice, candidate: Option<&Candidate>) -> bool {
+    let changed_at = |person: &Candidate| Some((person.id, person.password_changed_at?));
+    candidate
+        .and_then(changed_at)
+        .is_some_and(|(person, changed_at)| device.stands_for(person, changed_at, cx.real_now()))
 }
 
 /// Whether the person may come in with the password that was just verified. It is locked until the

@@ -42,17 +42,17 @@ struct UpdateMe {
     /// What to be called.
     #[serde(default)]
     #[garde(inner(length(chars, max = 200), custom(rules::readable)))]
-    #[schema(value_type = Option<String>, example = "Ada King", max_length = 200)]
+    #[schema(value_type = String, example = "Ada King", format = "name", max_length = 200)]
     name: Patch<String>,
     /// The language to read, BCP 47; null for the default.
     #[serde(default)]
     #[garde(inner(custom(rules::locale)))]
-    #[schema(value_type = Option<String>, example = "en-GB")]
+    #[schema(value_type = Option<String>, example = "en-GB", format = "locale")]
     locale: Patch<String>,
     /// The zone to live in, IANA; null for UTC.
     #[serde(default)]
     #[garde(inner(custom(rules::time_zone)))]
-    #[schema(value_type = Option<String>, example = "Europe/London")]
+    #[schema(value_type = Option<String>, example = "Europe/London", format = "time-zone")]
     time_zone: Patch<String>,
 }
 

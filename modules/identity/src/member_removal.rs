@@ -6,11 +6,14 @@ use freehold_kernel::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::members::Member;
 use crate::session::{SessionId, SessionRevoked};
 use crate::{api_keys, grants, members, owners, principal};
 
 pub(crate) fn routes() -> Routes {
-    Routes::at("/api/v1/users").delete("/{id}", "users:delete", remove_user)
+    Routes::at("/api/v1/users")
+        .delete("/{id}", "users:delete", remove_user)
+        .recent_when("the person holds a role that allows `users:transfer`, as Owner does")
 }
 
 /// A person was removed from the tenant; their account and their other tenants stay.
@@ -40,7 +43,16 @@ async fn remove_user(Path(id): Path<UserId>, mut tx: Tx) -> Result<NoContent> {
     owners::hold(&mut tx, id).await?;
     let member = members::find(&mut tx, id).await?;
     grants::check_taken(&mut tx, &member.role_ids).await?;
-    let tenant = tx.tenant();
+    remove(&mut tx, member).await?;
+    Ok(NoContent)
+}
+
+/// Takes a member out of the tenant, once it is clear that they may be.
+///
+/// # Errors
+/// 409 for the last owner.
+pub(crate) async fn remove(tx: &mut Tx, member: Member) -> Result<()> {
+    let (tenant, id) = (tx.tenant(), member.id);
     // The row stays, so that what they did keeps their name.
     sqlx::query!(
         "update core.memberships set status = 'removed' where tenant_id = $1 and user_id = $2",
@@ -57,13 +69,13 @@ async fn remove_user(Path(id): Path<UserId>, mut tx: Tx) -> Result<NoContent> {
     .execute(tx.db())
     .await?;
     if member.role_ids.contains(&SystemRole::Owner.id()) {
-        owners::check_one_stays(&mut tx).await?;
+        owners::check_one_stays(tx).await?;
     }
-    api_keys::remove_all(&mut tx, Principal::User(id)).await?;
-    end_sessions(&mut tx, id).await?;
+    api_keys::remove_all(tx, Principal::User(id)).await?;
+    end_sessions(tx, id).await?;
     tx.emit(UserDeleted { user_id: id, email: member.email, name: member.name }).await?;
     tx.announce(Change::of("principal", &principal::subject(tenant, Principal::User(id))));
-    Ok(NoContent)
+    Ok(())
 }
 
 /// Sessions span tenants: those that act elsewhere go on.

@@ -16,6 +16,7 @@ pub(crate) fn routes() -> Routes {
         .get("/", "users:read", list_users)
         .get("/{id}", "users:read", get_user)
         .patch("/{id}", "users:write", update_user)
+        .recent_when("a role that is given or taken allows `users:transfer`, as Owner does")
 }
 
 /// A person, as this tenant knows them.
@@ -73,12 +74,12 @@ pub(crate) struct UserRoleChanged {
     pub(crate) removed: Vec<RoleId>,
 }
 
-struct Row {
-    id: UserId,
-    email: String,
-    name: String,
-    role_ids: Vec<Uuid>,
-    created_at: Timestamp,
+pub(crate) struct Row {
+    pub(crate) id: UserId,
+    pub(crate) email: String,
+    pub(crate) name: String,
+    pub(crate) role_ids: Vec<Uuid>,
+    pub(crate) created_at: Timestamp,
 }
 
 /// List the people of the tenant, newest first.

@@ -1,7 +1,6 @@
 //! Passwords: what is good enough, and hashing that cannot starve the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -9,9 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use freehold_kernel::crypto::random;
 use freehold_kernel::{Error, Result};
-use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
 use zxcvbn::Score;
+
+use crate::turns::{Caller, Turns};
 
 /// In code points after NFKC.
 const LENGTH_MIN: usize = 12;
@@ -20,8 +20,6 @@ const LENGTH_MAX: usize = 256;
 const REST_MIN: usize = 8;
 /// Of a hash, in bytes.
 const HASH_LENGTH: usize = 32;
-/// How long a hash may wait for its turn.
-const QUEUE: Duration = Duration::from_secs(2);
 
 /// Refuses a password that is too short, too plain, too common, or made of what anybody knows
 /// about its owner (`known`: e-mail, name, tenant).
@@ -75,8 +73,8 @@ fn rest_after_removing(known: &[&str], password: &str) -> usize {
 
 /// Hashes and verifies, a few at a time: argon2id, 19 MiB, two passes (OWASP 2024).
 pub(crate) struct Hasher {
-    permits: Arc<Semaphore>,
-    /// One scratch area per permit, used again and again: 19 MiB that are allocated and freed on
+    turns: Turns,
+    /// One scratch area per place, used again and again: 19 MiB that are allocated and freed on
     /// whatever thread is at hand would stay with each of those threads.
     scratch: Scratch,
     /// Verified when there is no such account, so that both answers take the same time.
@@ -89,18 +87,26 @@ impl Default for Hasher {
         let mut blocks = Vec::new();
         let decoy = hash(b"nobody has this password", &mut blocks).unwrap_or_default();
         let scratch = Scratch::new(Mutex::new(vec![blocks]));
-        Self { permits: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))), scratch, decoy }
+        Self { turns: Turns::new(cores.saturating_sub(1).max(1)), scratch, decoy }
     }
 }
 
 impl Hasher {
+    /// Refuses a stranger while so many wait that they would wait in vain.
+    ///
+    /// # Errors
+    /// 503 `identity.hashing_busy`.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.turns.check_room()
+    }
+
     /// The PHC string of a password.
     ///
     /// # Errors
     /// 503 `identity.hashing_busy` when too many are waiting.
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         let password = normal_bytes(password);
-        self.run(move |blocks| hash(&password, blocks)).await?
+        self.run(Caller::Known, move |blocks| hash(&password, blocks)).await?
     }
 
     /// The PHC string of a password that somebody chose, if it is good enough. Judging one takes a
@@ -110,12 +116,13 @@ impl Hasher {
     /// 422 at `pointer`, naming the rule; 503 `identity.hashing_busy` when too many are waiting.
     pub(crate) async fn hash_chosen(
         &self,
+        caller: Caller,
         password: &str,
         known: Vec<String>,
         pointer: &'static str,
     ) -> Result<String> {
         let password = password.to_owned();
-        self.run(move |blocks| {
+        self.run(caller, move |blocks| {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             check(&password, &known, pointer)?;
             hash(&normal_bytes(&password), blocks)
@@ -127,29 +134,31 @@ impl Hasher {
     ///
     /// # Errors
     /// 503 `identity.hashing_busy` when too many are waiting.
-    pub(crate) async fn verify(&self, password: &str, phc: Option<String>) -> Result<bool> {
+    pub(crate) async fn verify(
+        &self,
+        caller: Caller,
+        password: &str,
+        phc: Option<String>,
+    ) -> Result<bool> {
         let password = normal_bytes(password);
         let known = phc.is_some();
         let phc = phc.unwrap_or_else(|| self.decoy.clone());
-        let same = self.run(move |blocks| is_behind(&phc, &password, blocks));
+        let same = self.run(caller, move |blocks| is_behind(&phc, &password, blocks));
         Ok(same.await? && known)
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        caller: Caller,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = tokio::time::timeout(QUEUE, self.permits.clone().acquire_owned());
-        let permit = permit.await.map_err(|_| {
-            Error::unavailable("identity.hashing_busy", "Many people are signing in; try again.", 2)
-        })?;
-        let permit = permit.map_err(Error::internal)?;
+        let turn = self.turns.take(caller).await?;
         let scratch = self.scratch.clone();
         let work = tokio::task::spawn_blocking(move || {
             let mut blocks = areas(&scratch).pop().unwrap_or_default();
             let outcome = work(&mut blocks);
             areas(&scratch).push(blocks);
-            drop(permit);
+            drop(turn);
             outcome
         });
         work.await.map_err(Error::internal)

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use freehold_kernel::{
-    AccountTx, Actor, App, Error, Permissions, Principal, Result, RoleId, ServiceAccountId,
-    SystemRole, TenantId, UserId,
+    AccountTx, Actor, App, Permissions, Principal, Result, RoleId, ServiceAccountId, SystemRole,
+    TenantId, Timestamp, UserId,
 };
 use uuid::Uuid;
 
 use crate::permissions::is_offered;
+use crate::reach::Reach;
+use crate::session::SessionId;
 
 /// What system roles and the permissions of custom roles allow together. Ids of roles that no
 /// longer exist allow nothing, nor do permissions that no module declares any more.
@@ -20,16 +22,29 @@ pub(crate) fn permissions_of(app: &App, role_ids: &[Uuid], custom: &[String]) ->
     system.iter().chain(custom).collect()
 }
 
+/// What somebody may do in a tenant, and how far the tenant's own standing lets them.
+pub(crate) struct Standing {
+    pub(crate) permissions: Permissions,
+    pub(crate) reach: Reach,
+}
+
+impl Standing {
+    /// Of a person who is in no tenant.
+    pub(crate) fn nowhere() -> Self {
+        Self { permissions: Permissions::default(), reach: Reach::Everything }
+    }
+}
+
 /// What a member may do in a tenant.
 ///
 /// # Errors
-/// 404 for a tenant the person is not in, 403 for one that is not active.
+/// 404 for a tenant the person is not in, 403 for one that is closed.
 pub(crate) async fn member(
     app: &App,
     tx: &mut AccountTx,
     tenant: TenantId,
     user: UserId,
-) -> Result<Permissions> {
+) -> Result<Standing> {
     let row = sqlx::query!(
         r#"select t.status, array(
              select a.role_id from core.role_assignments a
@@ -48,20 +63,21 @@ pub(crate) async fn member(
     )
     .fetch_one(tx.db())
     .await?;
-    check_status(&row.status)?;
-    Ok(permissions_of(app, &row.roles, &row.custom))
+    let is_owner = row.roles.contains(&*SystemRole::Owner.id());
+    let reach = Reach::of_person(&row.status, is_owner)?;
+    Ok(Standing { permissions: permissions_of(app, &row.roles, &row.custom), reach })
 }
 
 /// What a service account may do.
 ///
 /// # Errors
-/// 404 when it is gone, 403 when its tenant is not active.
+/// 404 when it is gone, 403 when its tenant is closed.
 pub(crate) async fn service_account(
     app: &App,
     tx: &mut AccountTx,
     tenant: TenantId,
     id: ServiceAccountId,
-) -> Result<Permissions> {
+) -> Result<Standing> {
     let row = sqlx::query!(
         r#"select t.status, s.role_ids, array(
              select unnest(r.permissions) from identity.roles r
@@ -75,25 +91,26 @@ pub(crate) async fn service_account(
     )
     .fetch_one(tx.db())
     .await?;
-    check_status(&row.status)?;
-    Ok(permissions_of(app, &row.role_ids, &row.custom))
-}
-
-fn check_status(status: &str) -> Result<()> {
-    if status == "active" {
-        return Ok(());
-    }
-    Err(Error::forbidden("identity.tenant_not_active", "This tenant is suspended or closed."))
+    let reach = Reach::of_person(&row.status, false)?;
+    Ok(Standing { permissions: permissions_of(app, &row.role_ids, &row.custom), reach })
 }
 
 /// A person with a session.
 pub(crate) fn actor(
     tenant: Option<TenantId>,
     user: UserId,
-    credential: String,
+    session: SessionId,
+    authenticated_at: Timestamp,
     permissions: Permissions,
 ) -> Arc<Actor> {
-    Arc::new(Actor { tenant, principal: Principal::User(user), credential, permissions, aal: 1 })
+    Arc::new(Actor {
+        tenant,
+        principal: Principal::User(user),
+        credential: session.to_string(),
+        permissions,
+        aal: 1,
+        authenticated_at: Some(authenticated_at),
+    })
 }
 
 /// Names what is remembered about a principal in a tenant, in the change feed.

@@ -3,9 +3,11 @@
 
 use freehold_kernel::{Cx, Error, Principal, Result, UserId};
 
+use crate::flood::Flood;
 use crate::lockout::{Counter, Failure};
 use crate::password::Hasher;
 use crate::session::SessionId;
+use crate::turns::Caller;
 
 /// Somebody whose password was right a moment ago.
 pub(crate) struct Reauthenticated {
@@ -27,6 +29,7 @@ pub(crate) struct Reauthenticated {
 pub(crate) async fn reauthenticate(
     cx: &Cx,
     hasher: &Hasher,
+    flood: &Flood,
     password: &str,
     pointer: &'static str,
 ) -> Result<Reauthenticated> {
@@ -41,7 +44,7 @@ pub(crate) async fn reauthenticate(
     };
     let failures = Counter::of_session(cx.app().keyring(), session)?;
     let mut tx = cx.account_tx().await?;
-    failures.check(&mut tx).await?;
+    failures.check(&mut tx, flood).await?;
     let person = sqlx::query!(
         r#"select u.email, u.name, p.hash as "hash?"
            from core.users u left join identity.passwords p on p.user_id = u.id
@@ -52,7 +55,7 @@ pub(crate) async fn reauthenticate(
     .await?;
     // Nobody waits for a CPU while holding a connection.
     drop(tx);
-    let right = hasher.verify(password, person.hash.clone()).await?;
+    let right = hasher.verify(Caller::Known, password, person.hash.clone()).await?;
     let Some(hash) = person.hash.filter(|_| right) else {
         let mut tx = cx.account_tx().await?;
         let failure =

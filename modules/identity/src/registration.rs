@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::access_token::SharedKeys;
 use crate::password::Hasher;
 use crate::session::{self, SignedIn};
+use crate::turns::Caller;
 use crate::{Registration, email};
 
 pub(crate) fn routes() -> Routes {
@@ -27,23 +28,23 @@ pub(crate) fn routes() -> Routes {
 struct Register {
     /// The address to sign in with.
     #[garde(email, custom(email::check))]
-    #[schema(example = "ada@example.org", max_length = 254)]
+    #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
     /// 12 to 256 characters with lower and upper case, a digit and another character; hard to guess.
     #[garde(skip)]
-    #[schema(example = "tarn-Kelp7-obverse")]
+    #[schema(example = "tarn-Kelp7-obverse", min_length = 12, max_length = 256)]
     password: String,
     /// What to call the person.
     #[garde(length(chars, max = 200), custom(rules::readable))]
-    #[schema(example = "Ada Lovelace", max_length = 200)]
+    #[schema(example = "Ada Lovelace", format = "name", max_length = 200)]
     name: String,
     /// What to call the tenant; the person's name when absent.
     #[garde(inner(length(chars, max = 200), custom(rules::readable)))]
-    #[schema(example = "Analytical Engines", max_length = 200)]
+    #[schema(example = "Analytical Engines", format = "name", max_length = 200)]
     tenant_name: Option<String>,
     /// The tenant's name in URLs, 3 to 40 of `a-z0-9-`; made from its name when absent.
     #[garde(skip)]
-    #[schema(example = "analytical-engines")]
+    #[schema(example = "analytical-engines", format = "slug")]
     tenant_slug: Option<String>,
 }
 
@@ -90,7 +91,7 @@ async fn register(
         directory::check_slug(slug, "/tenantSlug")?;
     }
     let known = vec![new.email.clone(), new.name.clone(), tenant_name.to_owned()];
-    let hash = hasher.hash_chosen(&new.password, known, "/password").await?;
+    let hash = hasher.hash_chosen(Caller::Stranger, &new.password, known, "/password").await?;
 
     let mut tx = cx.account_tx().await?;
     let user = create_user(&mut tx, &new.email, &new.name, &hash).await?;

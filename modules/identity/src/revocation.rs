@@ -28,13 +28,13 @@ pub(crate) async fn end(
     tell(tx, id, user, tenant, reason).await
 }
 
-/// Ends all of a person's sessions, but for the one that is to stay.
+/// Ends all of a person's sessions, but for the one that is to stay; says how many.
 pub(crate) async fn end_all(
     tx: &mut AccountTx,
     user: UserId,
     stays: Option<SessionId>,
     reason: &'static str,
-) -> Result<()> {
+) -> Result<usize> {
     let now = tx.real_now();
     // Locked in one order, so that two who do this at once do not wait for each other.
     let ended = sqlx::query!(
@@ -49,6 +49,34 @@ pub(crate) async fn end_all(
         now as _,
         reason,
         stays.map(|stays| *stays),
+    )
+    .fetch_all(tx.db())
+    .await?;
+    for session in &ended {
+        tell(tx, session.id, user, session.tenant_id, reason).await?;
+    }
+    Ok(ended.len())
+}
+
+/// Ends a person's oldest sessions, so that no more than `stay` remain.
+pub(crate) async fn end_oldest(
+    tx: &mut AccountTx,
+    user: UserId,
+    stay: i64,
+    reason: &'static str,
+) -> Result<()> {
+    let now = tx.real_now();
+    let ended = sqlx::query!(
+        "update identity.sessions set ended_at = $2, end_reason = $3
+         where id in (
+           select id from identity.sessions
+           where user_id = $1 and ended_at is null and expires_at > $2
+           order by id desc offset $4) and ended_at is null
+         returning id, tenant_id",
+        *user,
+        now as _,
+        reason,
+        stay,
     )
     .fetch_all(tx.db())
     .await?;

@@ -13,8 +13,11 @@ use crate::members::UserRoleChanged;
 use crate::service_accounts::{self, ServiceAccountRoleChanged};
 use crate::{grants, roles};
 
+/// Holders of each kind that one transaction moves: each is an event of its own.
+const MOVED_MAX: i64 = 500;
+
 pub(crate) fn routes() -> Routes {
-    Routes::at("/api/v1/roles").post("/{id}/reassign", "roles:write", reassign_role)
+    Routes::at("/api/v1/roles").post("/{id}/reassign", "roles:write", reassign_role).recent()
 }
 
 /// How many hold a role.
@@ -39,15 +42,22 @@ struct ReassignRole {
 #[serde(rename_all = "camelCase")]
 #[schema(as = identity::Reassigned)]
 struct Reassigned {
-    /// People.
+    /// People who were moved by this request.
     #[schema(example = 3)]
     users: usize,
-    /// Service accounts.
+    /// Service accounts that were moved by this request.
     #[schema(example = 1)]
     service_accounts: usize,
+    /// People and service accounts that still hold the role: ask again until none do.
+    #[schema(example = 0)]
+    remaining: i64,
 }
 
-/// Give everybody who holds this custom role another one instead.
+/// Give those who hold this custom role another one instead, up to 500 people and 500 service
+/// accounts at a time.
+///
+/// `remaining` says how many hold it still: send the request again, with another `Idempotency-Key`
+/// if with any, until it is 0.
 #[endpoint("identity.system_role", "identity.grants_too_much", "identity.outranks_you")]
 async fn reassign_role(
     Path(from): Path<RoleId>,
@@ -65,16 +75,22 @@ async fn reassign_role(
     let tenant = tx.tenant();
     // One word for all of them: whoever is remembered in this tenant is looked up again.
     tx.announce(Change::of("tenant", &tenant));
-    Ok(Json(Reassigned { users, service_accounts }))
+    let left = count(&mut tx, from).await?;
+    let remaining = left.users + left.service_accounts;
+    Ok(Json(Reassigned { users, service_accounts, remaining }))
 }
 
 async fn move_people(tx: &mut Tx, from: RoleId, to: RoleId) -> Result<usize> {
     let tenant = tx.tenant();
     let moved = sqlx::query!(
-        "delete from core.role_assignments where tenant_id = $1 and role_id = $2
+        "delete from core.role_assignments
+         where tenant_id = $1 and role_id = $2 and user_id in (
+           select distinct user_id from core.role_assignments
+           where tenant_id = $1 and role_id = $2 order by user_id limit $3)
          returning user_id, outlet_id",
         *tenant,
         *from,
+        MOVED_MAX,
     )
     .fetch_all(tx.db())
     .await?;
@@ -126,11 +142,14 @@ async fn move_programs(tx: &mut Tx, from: RoleId, to: RoleId) -> Result<usize> {
         service_accounts::Row,
         "update identity.service_accounts
          set role_ids = array_remove(array_remove(role_ids, $3), $2) || $2::uuid
-         where tenant_id = $1 and $3 = any (role_ids)
+         where tenant_id = $1 and id in (
+           select id from identity.service_accounts
+           where tenant_id = $1 and $3 = any (role_ids) order by id limit $4)
          returning id, name, role_ids, created_at",
         *tenant,
         *to,
         *from,
+        MOVED_MAX,
     )
     .fetch_all(tx.db())
     .await?;

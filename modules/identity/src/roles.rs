@@ -19,8 +19,10 @@ pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/roles")
         .get("/", "roles:read", list_roles)
         .post("/", "roles:write", create_role)
+        .recent_when("`permissions` names `users:transfer`")
         .get("/{id}", "roles:read", get_role)
         .patch("/{id}", "roles:write", update_role)
+        .recent_when("`permissions` names `users:transfer`")
         .delete("/{id}", "roles:delete", delete_role)
 }
 
@@ -71,7 +73,7 @@ struct Role {
 struct NewRole {
     /// What to call it; unique in the tenant, whatever the case.
     #[garde(length(chars, max = 100), custom(rules::readable))]
-    #[schema(example = "Support lead", max_length = 100)]
+    #[schema(example = "Support lead", format = "name", max_length = 100)]
     name: String,
     /// What it is for.
     #[serde(default)]
@@ -80,7 +82,9 @@ struct NewRole {
     description: String,
     /// What it allows; no more than the caller may do.
     #[garde(length(max = 500))]
-    #[schema(example = json!(["tenants:read", "webhooks:read"]), max_items = 500)]
+    #[schema(
+        example = json!(["tenants:read", "webhooks:read"]), max_length = 100, max_items = 500
+    )]
     permissions: Vec<String>,
 }
 
@@ -91,7 +95,7 @@ struct NewRole {
 struct UpdateRole {
     /// What to call it; unique in the tenant, whatever the case.
     #[garde(inner(length(chars, max = 100), custom(rules::readable)))]
-    #[schema(example = "Support lead", max_length = 100)]
+    #[schema(example = "Support lead", format = "name", max_length = 100)]
     name: Option<String>,
     /// What it is for; null for nothing.
     #[serde(default)]
@@ -100,7 +104,7 @@ struct UpdateRole {
     description: Patch<String>,
     /// All that it is to allow; no more than the caller may do.
     #[garde(inner(length(max = 500)))]
-    #[schema(example = json!(["tenants:read"]), max_items = 500)]
+    #[schema(example = json!(["tenants:read"]), max_length = 100, max_items = 500)]
     permissions: Option<Vec<String>>,
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/service-accounts")
         .get("/", "service-accounts:read", list_service_accounts)
         .post("/", "service-accounts:write", create_service_account)
+        .recent_when("a role that it gets allows `users:transfer`, as Owner does")
         .delete("/{id}", "service-accounts:delete", delete_service_account)
 }
 
@@ -41,7 +42,7 @@ struct ServiceAccount {
 struct NewServiceAccount {
     /// What to call it; unique in the tenant.
     #[garde(length(chars, max = 100), custom(rules::readable))]
-    #[schema(example = "nightly import", max_length = 100)]
+    #[schema(example = "nightly import", format = "name", max_length = 100)]
     name: String,
     /// The roles to give it; they may allow no more than the caller may do.
     #[garde(length(min = 1, max = 20))]

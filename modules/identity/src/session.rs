@@ -10,11 +10,13 @@ use utoipa::ToSchema;
 
 use crate::access_token::{Claims, LIFETIME, SharedKeys};
 use crate::known_device::KnownDevice;
-use crate::principal;
 use crate::refresh_token::RefreshToken;
+use crate::{principal, revocation};
 
 /// A session dies when it has not been refreshed for this long.
 pub(crate) const IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Live sessions of one person; one more ends the oldest.
+const LIVE_MAX: i64 = 50;
 /// In characters; what is longer is cut.
 const USER_AGENT_MAX: usize = 512;
 
@@ -122,8 +124,8 @@ pub(crate) struct SessionRevoked {
     /// The session.
     pub(crate) session_id: SessionId,
     /// Why it ended: `logout`, `logout_all`, `revoked` from the list of sessions,
-    /// `password_changed`, `removed` from the tenant, or `replay` of a refresh token that had been
-    /// used.
+    /// `password_changed`, `removed` from the tenant, `operator` at the command line, `too_many` when
+    /// a 51st was opened, or `replay` of a refresh token that had been used.
     #[schema(example = "logout")]
     pub(crate) reason: &'static str,
 }
@@ -140,6 +142,7 @@ pub(crate) async fn open(
     known: Option<KnownDevice>,
 ) -> Result<SignedIn> {
     let (id, now) = (SessionId::new(), cx.real_now());
+    make_room(tx, user).await?;
     sqlx::query!(
         "insert into identity.sessions
            (id, user_id, tenant_id, generated_ats, created_at, expires_at, user_agent, ip)
@@ -163,6 +166,15 @@ pub(crate) async fn open(
     tx.emit(home, SessionCreated { user_id: user, session_id: id, method }).await?;
     let device = KnownDevice::of(user, known, now).write(cx.app().keyring())?;
     Ok(SignedIn { device_token: Some(device), ..signed_in })
+}
+
+/// So that one more session is not one too many. Sign-ins of one person come one after the other
+/// from here on.
+async fn make_room(tx: &mut AccountTx, user: UserId) -> Result<()> {
+    sqlx::query!("select id from core.users where id = $1 for no key update", *user)
+        .fetch_one(tx.db())
+        .await?;
+    revocation::end_oldest(tx, user, LIVE_MAX - 1, "too_many").await
 }
 
 /// What the caller's browser or program calls itself.
@@ -189,13 +201,15 @@ pub(crate) async fn answer(
     let permissions = match tenant {
         Some(tenant) => {
             note_use(tx, user, tenant, cx.real_now()).await?;
-            principal::member(cx.app(), tx, tenant, user).await?
+            // Also where a suspension leaves them little: they can still go elsewhere.
+            principal::member(cx.app(), tx, tenant, user).await?.permissions
         }
         None => Permissions::default(),
     };
-    cx.sign_in(principal::actor(tenant, user, token.session.to_string(), permissions.clone()));
+    let session = token.session;
+    cx.sign_in(principal::actor(tenant, user, session, authenticated_at, permissions.clone()));
     let tenants = tenants_of(tx, user).await?;
-    let access_token = keys.sign(&claims(cx, user, tenant, token.session, authenticated_at))?;
+    let access_token = keys.sign(&claims(cx, user, tenant, session, authenticated_at))?;
     Ok(SignedIn {
         user: person(tx, user).await?,
         tenant: tenants.iter().find(|known| Some(known.id) == tenant).cloned(),

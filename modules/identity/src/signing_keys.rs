@@ -1,17 +1,16 @@
-//! The keys that sign access tokens, and `GET /.well-known/jwks.json`.
-
-use std::sync::Arc;
+//! The keys that sign access tokens, and `GET /.well-known/jwks.json`. When they are made and taken
+//! away is in signing_key_rotation.rs.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use freehold_kernel::crypto::sha256;
 use freehold_kernel::{
-    AccountTx, App, Cx, Error, Id, Json, PUBLIC, Result, Routes, State, endpoint,
+    AccountTx, App, Cx, Error, Json, PUBLIC, Result, Routes, State, Timestamp, endpoint,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access_token::{PublicKey, SharedKeys, SigningKey};
+use crate::access_token::{PublicKey, SharedKeys, SigningKeyId, TokenKey};
 
 const PURPOSE: &str = "signing key";
 
@@ -23,41 +22,40 @@ pub(crate) fn routes() -> Routes {
 #[derive(Serialize, ToSchema)]
 #[schema(as = identity::KeySet)]
 struct KeySet {
-    /// The keys whose signatures are good.
+    /// The keys whose signatures are good, or will be when their time comes.
     keys: Vec<PublicKey>,
 }
 
 /// The public keys that verify our access tokens.
+///
+/// A key is here at least a day before it signs, and for 30 days after the next one does: fetch the
+/// set when a token names a key that you do not know, and once a day.
 #[endpoint]
 async fn jwks(_cx: Cx, State(keys): State<SharedKeys>) -> Result<Json<KeySet>> {
     Ok(Json(KeySet { keys: keys.published() }))
 }
 
-/// Loads the installation's keys; the very first start makes one.
-pub(crate) async fn load_or_make(app: &Arc<App>, keys: &SharedKeys) -> Result<()> {
-    let mut tx = app.account_tx().await?;
-    // Two nodes that start at once must not make two keys.
-    sqlx::query!("select pg_advisory_xact_lock(7235410002)").execute(tx.db()).await?;
-    let known = sqlx::query!(
-        "select id, public_key, sealed_private from identity.signing_keys
-         where retired_at is null order by created_at"
+/// The installation's keys. Those sealed under an earlier secret key are sealed anew, so that it
+/// may be forgotten.
+pub(crate) async fn load(app: &App, tx: &mut AccountTx) -> Result<Vec<TokenKey>> {
+    let rows = sqlx::query!(
+        r#"select id, public_key, sealed_private, signs_from as "signs_from: Timestamp"
+           from identity.signing_keys order by signs_from"#
     )
     .fetch_all(tx.db())
     .await?;
-    for key in &known {
-        let private = app.keyring().open(PURPOSE, &place(key.id), &key.sealed_private)?;
-        keys.add(Id::from_uuid(key.id), &key.public_key, &private);
-        if !app.keyring().is_current(&key.sealed_private) {
-            seal_anew(app, &mut tx, key.id, &private).await?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        let private = app.keyring().open(PURPOSE, &place(row.id), &row.sealed_private)?;
+        let id = SigningKeyId::from_uuid(row.id);
+        keys.push(TokenKey::new(id, row.signs_from, &row.public_key, &private));
+        if !app.keyring().is_current(&row.sealed_private) {
+            seal_anew(app, tx, row.id, &private).await?;
         }
     }
-    if known.is_empty() {
-        make(app, &mut tx, keys).await?;
-    }
-    tx.commit().await
+    Ok(keys)
 }
 
-/// Under the secret key in use, so that the earlier one may be forgotten.
 async fn seal_anew(app: &App, tx: &mut AccountTx, id: Uuid, private: &[u8]) -> Result<()> {
     let sealed = app.keyring().seal(PURPOSE, &place(id), private)?;
     sqlx::query!("update identity.signing_keys set sealed_private = $2 where id = $1", id, sealed,)
@@ -66,24 +64,25 @@ async fn seal_anew(app: &App, tx: &mut AccountTx, id: Uuid, private: &[u8]) -> R
     Ok(())
 }
 
-async fn make(app: &App, tx: &mut AccountTx, keys: &SharedKeys) -> Result<()> {
+/// Makes a key that is published at once and signs from a moment on.
+pub(crate) async fn make(app: &App, tx: &mut AccountTx, signs_from: Timestamp) -> Result<TokenKey> {
     let pair = Ed25519KeyPair::generate().map_err(|_| Error::internal("no randomness"))?;
     let private = pair.to_pkcs8().map_err(|_| Error::internal("the key cannot be written"))?;
-    let (id, public) = (Id::<SigningKey>::new(), pair.public_key().as_ref());
+    let (id, public) = (SigningKeyId::new(), pair.public_key().as_ref());
     let sealed = app.keyring().seal(PURPOSE, &place(*id), private.as_ref())?;
     let now = tx.real_now();
     sqlx::query!(
-        "insert into identity.signing_keys (id, public_key, sealed_private, created_at)
-         values ($1, $2, $3, $4)",
+        "insert into identity.signing_keys (id, public_key, sealed_private, created_at, signs_from)
+         values ($1, $2, $3, $4, $5)",
         *id,
         public,
         sealed,
         now as _,
+        signs_from as _,
     )
     .execute(tx.db())
     .await?;
-    keys.add(id, public, private.as_ref());
-    Ok(())
+    Ok(TokenKey::new(id, signs_from, public, private.as_ref()))
 }
 
 fn place(id: Uuid) -> [u8; 32] {

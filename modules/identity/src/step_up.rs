@@ -8,6 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::access_token::SharedKeys;
+use crate::flood::Flood;
 use crate::password::Hasher;
 use crate::reauthentication::reauthenticate;
 use crate::refresh_token::RefreshToken;
@@ -43,10 +44,11 @@ struct StepUp {
 async fn step_up(
     cx: Cx,
     State(hasher): State<Arc<Hasher>>,
+    State(flood): State<Arc<Flood>>,
     State(keys): State<SharedKeys>,
     Json(proof): Json<StepUp>,
 ) -> Result<Json<SignedIn>> {
-    let proved = reauthenticate(&cx, &hasher, &proof.password, "/password").await?;
+    let proved = reauthenticate(&cx, &hasher, &flood, &proof.password, "/password").await?;
     let mut tx = cx.account_tx().await?;
     proved.failures.clear(&mut tx).await?;
     let now = cx.real_now();

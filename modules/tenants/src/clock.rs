@@ -1,11 +1,16 @@
 //! `GET` and `POST /tenant/clock`: a sandbox's own time.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use freehold_kernel::{Error, Event, Json, Result, Routes, TenantId, Timestamp, Tx, endpoint};
+use freehold_kernel::{
+    Error, Event, Json, Result, Routes, TenantId, Timestamp, Tx, endpoint, rules,
+};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{OneOfBuilder, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The farthest one step may go.
 const STEP_MAX_S: u64 = 5 * 366 * 24 * 60 * 60;
@@ -31,22 +36,60 @@ struct Clock {
     frozen: bool,
 }
 
-/// How to move the clock: to a moment, or by a while. Only forward, only in a sandbox.
+/// How to move the clock. Its schema says that of `to` and `advanceS` one is given, and only one.
+#[derive(Deserialize, Validate)]
+#[serde(transparent)]
+#[garde(transparent)]
+struct MoveClock(#[garde(dive)] Step);
+
+/// To a moment, or by a while. Only forward, only in a sandbox.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = tenants::MoveClock)]
-struct MoveClock {
+#[schema(as = tenants::Step)]
+struct Step {
     /// The moment to go to.
+    #[serde(default, deserialize_with = "rules::present")]
     #[garde(skip)]
+    #[schema(value_type = Timestamp, required = false, example = "2099-12-31T23:59:59.000Z")]
     to: Option<Timestamp>,
     /// How far to go, in seconds; at most five years.
+    #[serde(default, deserialize_with = "rules::whole")]
     #[garde(inner(range(max = STEP_MAX_S)))]
-    #[schema(example = 86_400, maximum = 158_112_000)]
+    #[schema(value_type = u64, required = false, example = 86_400, maximum = 158_112_000)]
     advance_s: Option<u64>,
     /// Whether to stand still there; true when absent.
     #[garde(skip)]
     #[schema(example = true)]
     frozen: Option<bool>,
+}
+
+impl PartialSchema for MoveClock {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new()
+            .item(step_with("to", "advanceS"))
+            .item(step_with("advanceS", "to"))
+            .into()
+    }
+}
+
+impl ToSchema for MoveClock {
+    fn name() -> Cow<'static, str> {
+        "tenants.MoveClock".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Step::schemas(schemas);
+    }
+}
+
+/// The schema of a step that has one field and not the other.
+fn step_with(given: &str, absent: &str) -> RefOr<Schema> {
+    let mut step = Step::schema();
+    if let RefOr::T(Schema::Object(step)) = &mut step {
+        step.properties.shift_remove(absent);
+        step.required.push(given.to_owned());
+    }
+    step
 }
 
 /// A sandbox's clock was moved.
@@ -71,7 +114,7 @@ async fn get_clock(tx: Tx) -> Result<Json<Clock>> {
 
 /// Move a sandbox's clock forward. What was due by then happens, in order.
 #[endpoint("core.not_a_sandbox")]
-async fn move_clock(Json(step): Json<MoveClock>, mut tx: Tx) -> Result<Json<Clock>> {
+async fn move_clock(Json(MoveClock(step)): Json<MoveClock>, mut tx: Tx) -> Result<Json<Clock>> {
     let to = match (step.to, step.advance_s) {
         (Some(to), None) => to,
         (None, Some(seconds)) => tx.now() + Duration::from_secs(seconds),

@@ -17,70 +17,72 @@ pub(crate) fn routes() -> Routes {
     )
 }
 
-/// A tenant, as its own people see it.
+/// A tenant, as its own people and operators see it.
 #[derive(Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = tenants::Tenant)]
-struct Tenant {
+pub(crate) struct Tenant {
     /// The tenant.
-    id: TenantId,
+    pub(crate) id: TenantId,
     /// Its name in URLs.
     #[schema(example = "acme")]
-    slug: String,
+    pub(crate) slug: String,
     /// Its name.
     #[schema(example = "Acme Ltd")]
-    name: String,
+    pub(crate) name: String,
     /// What it is for: `live`, `sandbox` or `platform`.
     #[schema(example = "live")]
-    kind: String,
+    pub(crate) kind: String,
     /// Where it stands: `active`, `suspended` or `inactive`.
     #[schema(example = "active")]
-    status: String,
+    pub(crate) status: String,
     /// The zone its days begin in, IANA.
     #[schema(example = "Africa/Lagos")]
-    time_zone: String,
+    pub(crate) time_zone: String,
     /// The language it speaks, BCP 47.
     #[schema(example = "en")]
-    locale: String,
+    pub(crate) locale: String,
     /// The currency it reckons in, ISO 4217.
     #[schema(example = "NGN")]
-    currency: String,
+    pub(crate) currency: String,
     /// Goes up with every change; the `ETag`.
     #[schema(example = 1)]
-    version: i64,
+    pub(crate) version: i64,
     /// When it was made.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
+    /// When it was closed; null while it is not. It can be reopened for 30 days.
+    pub(crate) closed_at: Option<Timestamp>,
 }
 
 /// What may be changed about a tenant; absent fields stay.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = tenants::UpdateTenant)]
-struct UpdateTenant {
+pub(crate) struct UpdateTenant {
     /// Its name.
     #[serde(default)]
     #[garde(inner(length(chars, max = 200), custom(rules::readable)))]
-    #[schema(value_type = Option<String>, example = "Acme Ltd", max_length = 200)]
+    #[schema(value_type = String, example = "Acme Ltd", format = "name", max_length = 200)]
     name: Patch<String>,
     /// Its name in URLs; unique in the installation.
     #[serde(default)]
     #[garde(skip)]
-    #[schema(value_type = Option<String>, example = "acme")]
+    #[schema(value_type = String, example = "acme", format = "slug")]
     slug: Patch<String>,
     /// The zone its days begin in, IANA; null for UTC.
     #[serde(default)]
     #[garde(inner(custom(rules::time_zone)))]
-    #[schema(value_type = Option<String>, example = "Africa/Lagos")]
+    #[schema(value_type = Option<String>, example = "Africa/Lagos", format = "time-zone")]
     time_zone: Patch<String>,
     /// The language it speaks, BCP 47; null for `en`.
     #[serde(default)]
     #[garde(inner(custom(rules::locale)))]
-    #[schema(value_type = Option<String>, example = "en")]
+    #[schema(value_type = Option<String>, example = "en", format = "locale")]
     locale: Patch<String>,
     /// The currency it reckons in, ISO 4217; null for `USD`.
     #[serde(default)]
     #[garde(inner(custom(rules::currency)))]
-    #[schema(value_type = Option<String>, example = "NGN")]
+    #[schema(value_type = Option<String>, example = "NGN", format = "currency")]
     currency: Patch<String>,
 }
 
@@ -91,13 +93,13 @@ struct UpdateTenant {
 #[event(type = "tenant.updated", subject = tenant_id)]
 pub(crate) struct TenantUpdated {
     /// The tenant.
-    tenant_id: TenantId,
+    pub(crate) tenant_id: TenantId,
     /// Its name in URLs, after the change.
     #[schema(example = "acme")]
-    slug: String,
+    pub(crate) slug: String,
     /// Its name, after the change.
     #[schema(example = "Acme Ltd")]
-    name: String,
+    pub(crate) name: String,
 }
 
 /// See the tenant this credential acts in.
@@ -107,7 +109,7 @@ async fn get_tenant(mut tx: Tx) -> Result<WithEtag<Tenant>> {
     let found = sqlx::query_as!(
         Tenant,
         "select tenant_id as id, slug, name, kind, status, time_zone, locale, currency, version,
-           created_at
+           created_at, closed_at
          from core.tenants where tenant_id = $1",
         *tenant,
     )
@@ -117,7 +119,10 @@ async fn get_tenant(mut tx: Tx) -> Result<WithEtag<Tenant>> {
 }
 
 /// Change the tenant's name or settings. With `If-Match`, only if nobody else has meanwhile.
-#[endpoint("tenants.slug_taken")]
+///
+/// A slug that was given up leads to the tenant for 30 days more, and nobody else can take it; five of
+/// them at the most.
+#[endpoint("tenants.slug_taken", "core.renamed_too_often")]
 async fn update_tenant(
     if_match: IfMatch,
     Json(patch): Json<UpdateTenant>,
@@ -130,7 +135,7 @@ async fn update_tenant(
         return Ok(before.into());
     }
     if after.slug != before.slug {
-        rename(&mut tx, &before.slug, &after.slug).await?;
+        tx.rename_slug(&before.slug, &after.slug).await.map_err(slug_taken)?;
     }
     let tenant = tx.tenant();
     let after = sqlx::query_as!(
@@ -139,7 +144,7 @@ async fn update_tenant(
          set name = $2, slug = $3, time_zone = $4, locale = $5, currency = $6, version = version + 1
          where tenant_id = $1
          returning tenant_id as id, slug, name, kind, status, time_zone, locale, currency, version,
-           created_at",
+           created_at, closed_at",
         *tenant,
         after.name,
         after.slug,
@@ -160,7 +165,7 @@ async fn lock(tx: &mut Tx) -> Result<Tenant> {
     let found = sqlx::query_as!(
         Tenant,
         "select tenant_id as id, slug, name, kind, status, time_zone, locale, currency, version,
-           created_at
+           created_at, closed_at
          from core.tenants where tenant_id = $1 for update",
         *tenant,
     )
@@ -169,7 +174,8 @@ async fn lock(tx: &mut Tx) -> Result<Tenant> {
     Ok(found)
 }
 
-fn patched(before: &Tenant, patch: UpdateTenant) -> Result<Tenant> {
+/// The tenant as the patch would have it.
+pub(crate) fn patched(before: &Tenant, patch: UpdateTenant) -> Result<Tenant> {
     let required = |pointer| Error::invalid(pointer, "core.required", "cannot be cleared");
     if patch.name == Patch::Clear {
         return Err(required("/name"));
@@ -192,17 +198,12 @@ fn patched(before: &Tenant, patch: UpdateTenant) -> Result<Tenant> {
     })
 }
 
-/// Slugs are unique in the installation, so the claim moves with the name.
-async fn rename(tx: &mut Tx, from: &str, to: &str) -> Result<()> {
-    let tenant = tx.tenant();
-    tx.claim("tenant_slug", to.as_bytes(), *tenant).await.map_err(|error| {
-        if error.code() == "core.claimed" {
-            Error::conflict("tenants.slug_taken", "This slug is taken.")
-        } else {
-            error
-        }
-    })?;
-    tx.release_claim("tenant_slug", from.as_bytes()).await
+/// Says so as this module does.
+pub(crate) fn slug_taken(error: Error) -> Error {
+    if error.code() == "core.slug_taken" {
+        return Error::conflict("tenants.slug_taken", "This slug is taken.");
+    }
+    error
 }
 
 impl From<Tenant> for WithEtag<Tenant> {

@@ -84,11 +84,17 @@ struct EndpointWithSecret {
 struct NewEndpoint {
     /// Where to send events: https; plain http only where the installation allows it.
     #[garde(length(max = 2048))]
-    #[schema(example = "https://example.org/hooks/freehold", max_length = 2048)]
+    #[schema(example = "https://example.org/hooks/freehold", format = "uri", max_length = 2048)]
     url: String,
     /// Which events: names, `resource.*`, or `*`.
     #[garde(length(min = 1, max = 100), inner(custom(event_pattern)))]
-    #[schema(example = json!(["user.*"]), min_items = 1, max_items = 100)]
+    #[schema(
+        example = json!(["user.*"]),
+        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
+        max_length = 128,
+        min_items = 1,
+        max_items = 100
+    )]
     events: Vec<String>,
     /// What it is for.
     #[serde(default)]
@@ -108,11 +114,17 @@ struct NewEndpoint {
 struct UpdateEndpoint {
     /// Where to send events.
     #[garde(inner(length(max = 2048)))]
-    #[schema(example = "https://example.org/hooks/freehold", max_length = 2048)]
+    #[schema(example = "https://example.org/hooks/freehold", format = "uri", max_length = 2048)]
     url: Option<String>,
     /// Which events.
     #[garde(inner(length(min = 1, max = 100), inner(custom(event_pattern))))]
-    #[schema(example = json!(["user.*"]), max_items = 100)]
+    #[schema(
+        example = json!(["user.*"]),
+        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
+        max_length = 128,
+        min_items = 1,
+        max_items = 100
+    )]
     events: Option<Vec<String>>,
     /// What it is for; null for nothing.
     #[serde(default)]

@@ -32,7 +32,7 @@ pub(crate) fn routes() -> Routes {
 struct NewEvent {
     /// What happened, in words of your own, as in `order.paid`. Freehold's own words are refused.
     #[garde(length(min = 1, max = 128), custom(type_name))]
-    #[schema(example = "order.paid", max_length = 128)]
+    #[schema(example = "order.paid", pattern = r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$", max_length = 128)]
     r#type: String,
     /// What receivers get, at most 256 KiB.
     #[garde(skip)]
@@ -40,7 +40,12 @@ struct NewEvent {
     data: Map<String, Value>,
     /// An id of yours: sending it again within 48 hours is the same event.
     #[garde(inner(length(chars, min = 1, max = 64), custom(no_control)))]
-    #[schema(example = "order-A-1001-paid", max_length = 64)]
+    #[schema(
+        example = "order-A-1001-paid",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+        min_length = 1,
+        max_length = 64
+    )]
     id: Option<String>,
     /// When it happened, if not just now; receivers get it as `timestamp`. At most five minutes
     /// ahead.

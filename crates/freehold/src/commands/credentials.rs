@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 
-const NAME: &str = "credentials.json";
+/// The file.
+pub(in crate::commands) const NAME: &str = "credentials.json";
 /// Without letters and digits that look alike, for whoever has to type it.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const GROUPS: usize = 4;
@@ -84,7 +85,7 @@ impl Person {
 }
 
 /// About 115 random bits that hold a small letter, a capital, a digit and a hyphen.
-fn password() -> anyhow::Result<String> {
+pub(super) fn password() -> anyhow::Result<String> {
     loop {
         let mut letters = Vec::new();
         while letters.len() < GROUPS * GROUP_LENGTH {

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use freehold_embedded_postgres::{Options, SUPERUSER, Server};
-use freehold_kernel::Migration;
+use freehold_kernel::{MigrateError, Migration};
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::folder::Folder;
@@ -10,7 +10,7 @@ use crate::say;
 use crate::settings::{DatabaseSettings, Logins, Settings};
 
 /// The database inside the private PostgreSQL.
-const NAME: &str = "freehold";
+pub(super) const NAME: &str = "freehold";
 
 /// A database that can be reached, and the folder beside it.
 pub(super) struct Database {
@@ -92,9 +92,11 @@ impl Database {
     /// Brings the schema up to date, where we may.
     pub(super) async fn migrate(&self, migrations: &[Migration]) -> anyhow::Result<()> {
         let Some(owner_url) = &self.owner_url else { return Ok(()) };
-        freehold_kernel::migrate(owner_url, migrations)
-            .await
-            .map_err(|error| anyhow!("the schema could not be brought up to date: {error}"))
+        match freehold_kernel::migrate(owner_url, migrations).await {
+            // One release newer is well; the start that follows decides.
+            Ok(()) | Err(MigrateError::Newer { .. }) => Ok(()),
+            Err(error) => Err(anyhow!("the schema could not be brought up to date: {error}")),
+        }
     }
 
     /// Stops what we have started.

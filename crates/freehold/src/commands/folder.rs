@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use freehold_kernel::crypto;
 
+/// The file of the key that seals everything.
+pub(super) const SECRET_KEY: &str = "secret.key";
+
 /// The folder.
 pub(super) struct Folder(PathBuf);
 
@@ -61,23 +64,28 @@ impl Folder {
 
     /// The key that seals everything: made once, as long as nothing has been sealed yet.
     pub(super) fn secret_key(&self, is_first_start: bool) -> anyhow::Result<Vec<u8>> {
-        const NAME: &str = "secret.key";
-        if let Some(text) = self.read(NAME)? {
-            let key = text.trim().as_bytes().to_vec();
-            if key.len() < 64 {
-                bail!("{} is damaged. Restore it from a backup.", self.path(NAME).display());
-            }
+        if let Some(key) = self.kept_secret_key()? {
             return Ok(key);
         }
         if !is_first_start {
             bail!(
                 "{} is missing, and the database is sealed with it. Restore the file from a \
                  backup, or set FREEHOLD_SECRET_KEY to what was in it.",
-                self.path(NAME).display()
+                self.path(SECRET_KEY).display()
             );
         }
         let key = hex::encode(crypto::random::<32>()?);
-        self.write(NAME, &format!("{key}\n"))?;
+        self.write(SECRET_KEY, &format!("{key}\n"))?;
         Ok(key.into_bytes())
+    }
+
+    /// The key, if the file is there.
+    pub(super) fn kept_secret_key(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(text) = self.read(SECRET_KEY)? else { return Ok(None) };
+        let key = text.trim().as_bytes().to_vec();
+        if key.len() < 64 {
+            bail!("{} is damaged. Restore it from a backup.", self.path(SECRET_KEY).display());
+        }
+        Ok(Some(key))
     }
 }

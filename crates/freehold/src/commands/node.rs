@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use freehold_egress::{Egress, Options, Policy};
-use freehold_kernel::{App, Duties, Server};
+use freehold_kernel::{App, Duties, Server, StartError};
 
 use super::database::logins;
 use super::stop::Stop;
@@ -73,14 +73,20 @@ async fn start(settings: &Settings, duties: Duties, port: u16) -> anyhow::Result
         );
     };
     let identity =
-        freehold_identity::Settings { registration: settings.registration, operator: None };
+        freehold_identity::Settings { registration: settings.registration, ..Default::default() };
     let egress = Egress::new(Options { policy: Policy::default(), ..Options::default() })?;
     let logins = logins(&settings.database, url)?;
     let config = settings.kernel_config(duties, logins, secret_key, port);
-    App::start(config, modules(identity, egress)).await.map_err(|error| {
-        anyhow!(
-            "{error}. If the schema is missing or old, set DATABASE_OWNER_URL and type: \
-             freehold migrate"
-        )
-    })
+    App::start(config, modules(identity, egress)).await.map_err(|error| explain(&error))
+}
+
+/// A login that nobody has made is one more way to say that nothing has been migrated.
+pub(super) fn explain(error: &StartError) -> anyhow::Error {
+    match error {
+        StartError::Database(_) => anyhow!(
+            "{error} If this database has never been migrated, set DATABASE_OWNER_URL to an \
+             administrator's login and type: freehold migrate"
+        ),
+        other => anyhow!("{other}"),
+    }
 }

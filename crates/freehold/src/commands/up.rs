@@ -101,6 +101,7 @@ async fn prepare(
             name: "Operator".to_owned(),
             password: person.password.clone(),
         }),
+        ..freehold_identity::Settings::default()
     };
     let modules = modules(identity, egress()?);
     database.migrate(&migrations(&modules)).await?;
@@ -120,12 +121,12 @@ fn egress() -> anyhow::Result<Egress> {
     Ok(Egress::new(Options { policy, ..Options::default() })?)
 }
 
-/// A database of one's own may lack the schema, which no refusal of PostgreSQL would say.
+/// A database of one's own may lack the roles, and PostgreSQL only says that nobody may log in.
 fn explain(error: &StartError, database: &Database) -> anyhow::Error {
     match error {
-        StartError::Module(_) if database.is_named() => anyhow!(
-            "{error}. If the schema of DATABASE_URL is missing or old, set DATABASE_OWNER_URL and \
-             type: freehold migrate"
+        StartError::Database(_) if database.is_named() => anyhow!(
+            "{error} If this database has never been migrated, set DATABASE_OWNER_URL to an \
+             administrator's login: `freehold up` then migrates by itself"
         ),
         other => anyhow!("{other}"),
     }

@@ -55,6 +55,8 @@ pub struct Settings {
     pub postgres_bin: Option<PathBuf>,
     /// A database of one's own.
     pub database: DatabaseSettings,
+    /// How long a node that stops lets load balancers notice, if it is set.
+    pub drain: Option<Duration>,
     /// Bounds on requests and on the past.
     pub limits: Limits,
 }
@@ -88,6 +90,8 @@ pub struct DatabaseSettings {
     pub system_url: Option<String>,
     /// As an administrator.
     pub owner_url: Option<String>,
+    /// Past the pooler.
+    pub direct_url: Option<String>,
     /// What stands between.
     pub pooler: Pooler,
     /// Connections for requests.
@@ -136,6 +140,9 @@ impl Settings {
             traces: traces(&values)?,
             postgres_bin: values.text("postgres_bin")?.map(PathBuf::from),
             database: DatabaseSettings::read(&values)?,
+            drain: values
+                .parsed("limits.drain_seconds", "a number of seconds")?
+                .map(Duration::from_secs),
             limits: limits(&values)?,
         })
     }
@@ -153,6 +160,7 @@ impl Settings {
             duties,
             database_url: logins.app,
             database_system_url: logins.system,
+            database_direct_url: self.database.direct_url.clone(),
             pooler: self.database.pooler,
             pool_size: self.database.pool_size,
             public_url: self.public_url(port),
@@ -161,7 +169,13 @@ impl Settings {
             secret_key,
             secret_key_previous: self.secret_key_previous.clone(),
             clock: freehold_kernel::Clock::default(),
-            limits: self.limits.clone(),
+            limits: Limits {
+                drain: self.drain.unwrap_or(match duties {
+                    Duties::Requests => table::DEFAULT_DRAIN,
+                    Duties::Everything | Duties::Work => Duration::ZERO,
+                }),
+                ..self.limits.clone()
+            },
         }
     }
 
@@ -183,6 +197,7 @@ impl DatabaseSettings {
             url: values.text("database.url")?,
             system_url: values.text("database.system_url")?,
             owner_url: values.text("database.owner_url")?,
+            direct_url: values.text("database.direct_url")?,
             pooler,
             pool_size: number(values, "database.pool_size", table::DEFAULT_POOL_SIZE)?,
         })
@@ -277,7 +292,19 @@ fn secret(key: &str, text: &str) -> Result<Vec<u8>, SettingsError> {
     if bytes.len() < SECRET_LENGTH_MIN {
         return Err(SettingsError::WeakSecret { name: name_of(key) });
     }
+    if is_guessable(&bytes) {
+        return Err(SettingsError::KnownSecret { name: name_of(key) });
+    }
     Ok(bytes)
+}
+
+/// What stands in examples, and what was typed to be long enough.
+fn is_guessable(secret: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(secret).to_lowercase();
+    let placeholders =
+        ["changeme", "change-me", "change_me", "replace-me", "replace_me", "your-sec"];
+    let repeats = |length: usize| secret.iter().zip(&secret[length..]).all(|(a, b)| a == b);
+    placeholders.iter().any(|word| text.contains(word)) || (1..=16).any(repeats)
 }
 
 fn limits(values: &Values) -> Result<Limits, SettingsError> {
@@ -309,6 +336,7 @@ fn limits(values: &Values) -> Result<Limits, SettingsError> {
         )?,
         shutdown_grace: seconds("limits.shutdown_seconds", known.shutdown_grace)?,
         events_kept_months: number(values, "events_kept_months", known.events_kept_months)?,
+        drain: known.drain,
     })
 }
 

@@ -104,6 +104,33 @@ fn a_secret_that_is_too_short_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_secret_that_anybody_could_guess_is_refused_and_not_shown() {
+    for secret in [
+        "changeme-changeme-changeme-changeme-42",
+        "0123456789abcdef0123456789abcdef",
+        "************************************",
+        "Your-secret-key-of-at-least-32-bytes",
+    ] {
+        let told = complaint(&[("FREEHOLD_SECRET_KEY", secret)], "");
+        assert!(told.contains("guess") && !told.contains(secret), "{told}");
+    }
+    let made = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    assert_eq!(complaint(&[("FREEHOLD_SECRET_KEY", made)], ""), "");
+}
+
+#[test]
+fn complaints_show_neither_a_password_in_a_url_nor_the_line_of_a_secret() {
+    let url = "https://me:canary@collector.example.com";
+    for variable in ["FREEHOLD_OTLP_ENDPOINT", "FREEHOLD_PUBLIC_URL", "DATABASE_POOLER"] {
+        let told = complaint(&[(variable, url)], "");
+        assert!(told.contains(variable) && !told.contains("canary"), "{told}");
+        assert!(told.contains("collector.example.com"), "{told}");
+    }
+    let told = complaint(&[], "secret_key = \"canary-without-an-end\n");
+    assert!(told.contains("line 1") && !told.contains("canary"), "{told}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_no_error() -> Result<(), SettingsError> {
     let nowhere = Path::new("/nowhere/freehold.toml");
     let sources = Sources { flags: HashMap::new(), environment: &|_| None, file: nowhere };

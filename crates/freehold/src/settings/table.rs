@@ -1,6 +1,8 @@
 //! Everything that can be set, once: the command line, the environment, `freehold.toml`, the
 //! documentation and `.env.example` are all made from this table.
 
+use std::time::Duration;
+
 /// One thing that can be set.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -49,6 +51,10 @@ pub(super) const DEFAULT_POOL_SIZE: u32 = 32;
 
 /// Where metrics are served unless told otherwise: the port that OpenTelemetry's exporters use.
 pub(super) const DEFAULT_METRICS: &str = "127.0.0.1:9464";
+
+/// How long a node that answers requests behind a load balancer waits for it to notice that the
+/// node stops: two looks of most balancers.
+pub(super) const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
 /// The share of traces that is sent unless told otherwise.
 pub(super) const DEFAULT_SHARE: &str = "0.2";
@@ -200,6 +206,13 @@ pub const SETTINGS: &[Setting] = &[
         "none",
         "`transaction` when a pooler such as PgBouncer in transaction mode stands between.",
     ),
+    of(
+        "DATABASE_DIRECT_URL",
+        "database.direct_url",
+        "not set",
+        "The same database past the pooler, as the role `freehold_system`: by it a node hears of \
+         other nodes' work at once.",
+    ),
     of("FREEHOLD_POOL_SIZE", "database.pool_size", "32", "Connections for requests."),
     of(
         "FREEHOLD_LIMIT_PER_IP_PER_MINUTE",
@@ -244,6 +257,13 @@ pub const SETTINGS: &[Setting] = &[
         "limits.request_seconds",
         "30",
         "Time that an answer may take.",
+    ),
+    of(
+        "FREEHOLD_LIMIT_DRAIN_SECONDS",
+        "limits.drain_seconds",
+        "5 for `serve`, else 0",
+        "Time, when the service stops, in which it still takes connections while /health/ready \
+         says 503: load balancers notice. A part of the time below.",
     ),
     of(
         "FREEHOLD_LIMIT_SHUTDOWN_SECONDS",

@@ -60,6 +60,15 @@ pub enum SettingsError {
         /// The setting, by all its names.
         name: String,
     },
+    /// A secret that anybody could guess. Its value is not shown.
+    #[error(
+        "{name} is one that anybody could guess: an example, or one piece over and over. Make one \
+         with: openssl rand -hex 32"
+    )]
+    KnownSecret {
+        /// The setting, by all its names.
+        name: String,
+    },
 }
 
 /// All values that are set, by key.
@@ -69,7 +78,7 @@ impl Values {
     pub(super) fn read(sources: &Sources<'_>) -> Result<Self, SettingsError> {
         let broken = |error: ConfigError| SettingsError::File {
             path: sources.file.to_path_buf(),
-            reason: error.to_string(),
+            reason: without_quotation(&error.to_string()),
         };
         let file = File::from(sources.file).format(FileFormat::Toml).required(false);
         let mut builder = Config::builder().add_source(file);
@@ -139,7 +148,24 @@ pub(super) fn name_of(key: &str) -> String {
 }
 
 pub(super) fn bad(key: &str, value: impl Display, must: &str) -> SettingsError {
-    SettingsError::Bad { name: name_of(key), value: value.to_string(), must: must.to_owned() }
+    let value = without_login(&value.to_string());
+    SettingsError::Bad { name: name_of(key), value, must: must.to_owned() }
+}
+
+/// A complaint about TOML without the line that it quotes: that may be the line of a secret.
+fn without_quotation(complaint: &str) -> String {
+    let is_quoted = |line: &&str| {
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
+    };
+    complaint.lines().filter(|line| !is_quoted(line)).collect::<Vec<_>>().join("; ")
+}
+
+/// A value that may be a URL, without the name and the password in it.
+fn without_login(value: &str) -> String {
+    match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => value.to_owned(),
+    }
 }
 
 /// The first key that no setting has.

@@ -14,6 +14,7 @@ async fn every_route_keeps_the_rules_of_the_api() {
         .id(&life.session)
         .id(&life.role)
         .id(&life.webhook)
-        .id(&life.delivery);
+        .id(&life.delivery)
+        .segment("slug", &life.tenant.slug);
     contract::check(&app, &fixtures).await;
 }

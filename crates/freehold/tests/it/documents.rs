@@ -1,7 +1,9 @@
-//! `.env.example` and docs/operate.md say every setting there is, and none that is not.
+//! `.env.example` and docs/operate.md say every setting and every command there is, and none that is
+//! not.
 
 use std::path::PathBuf;
 
+use freehold::command_line::table_of_commands;
 use freehold::settings::{env_example, table_of_settings};
 
 #[test]
@@ -9,13 +11,24 @@ fn the_example_environment_lists_every_variable() {
     assert_same(".env.example", &env_example());
 }
 
+// One test, for it may write the page that it reads.
 #[test]
-fn the_operators_manual_lists_every_setting() {
+fn the_operators_manual_lists_every_setting_and_every_command_with_its_arguments() {
+    assert_section("settings", &table_of_settings());
+    let table = table_of_commands();
+    for typed in ["`freehold serve`", "`freehold admin operator add`", "`--json`", "`EMAIL`"] {
+        assert!(table.contains(typed), "{typed}: {table}");
+    }
+    assert_section("commands", &table);
+}
+
+/// What stands between two comments of docs/operate.md.
+fn assert_section(name: &str, text: &str) {
     let (path, manual) = read("docs/operate.md");
-    let table = table_of_settings();
-    let (head, rest) = manual.split_once("<!-- settings: begin -->\n").unwrap();
-    let (_, tail) = rest.split_once("<!-- settings: end -->").unwrap();
-    let expected = format!("{head}<!-- settings: begin -->\n{table}<!-- settings: end -->{tail}");
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let (head, rest) = manual.split_once(&begin).unwrap();
+    let (_, tail) = rest.split_once(&end).unwrap();
+    let expected = format!("{head}{begin}{text}{end}{tail}");
     if writing() {
         std::fs::write(&path, &expected).unwrap();
     }

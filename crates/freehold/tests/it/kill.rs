@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use fastrand::Rng;
 use tokio::task::block_in_place;
 
-mod customer;
-mod receiver;
+pub(crate) mod customer;
+pub(crate) mod receiver;
 
 use customer::{Customer, Posting, event_ids};
 use receiver::Receiver;

@@ -30,11 +30,16 @@ pub(crate) struct Life {
 
 /// The application with every module.
 pub(crate) async fn app() -> TestApp {
-    TestApp::start(freehold::modules(freehold_identity::Settings::default(), egress())).await
+    TestApp::start(modules()).await
+}
+
+/// Every module.
+pub(crate) fn modules() -> Vec<freehold_kernel::Module> {
+    freehold::modules(freehold_identity::Settings::default(), egress())
 }
 
 /// What `freehold up` allows: receivers on this machine, over plain HTTP.
-fn egress() -> Egress {
+pub(crate) fn egress() -> Egress {
     Egress::new(Options { policy: Policy::development(), ..Options::default() }).unwrap()
 }
 
@@ -108,7 +113,8 @@ async fn receive(owner: &Client) -> (String, String) {
     }
 }
 
-/// Sandboxes are made by operators, which is not here yet; the table must have rows all the same.
+/// Only sandboxes have clocks, and whoever registers gets a live tenant; the table must have rows all
+/// the same.
 async fn wind_a_clock(app: &TestApp, tenant: &Tenant) {
     sqlx::query(
         "insert into core.tenant_clocks (tenant_id, stands_at, set_at, frozen)

@@ -3,17 +3,26 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod bench;
 mod contract;
+mod description;
+mod doctor;
 mod documents;
+mod drills;
+mod fits;
 mod isolation;
 mod journey;
 mod kill;
 mod life;
 mod metrics;
 mod nodes;
+mod operators;
 mod own_database;
+mod pgbouncer;
 mod process;
 mod receivers;
+mod schema_versions;
 mod secrets_in_logs;
 mod snapshots;
 mod tour;

@@ -1,27 +1,29 @@
 //! An installation of several nodes over one database: those that serve, those that work.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use freehold_embedded_postgres::{Options, Server};
+use freehold_testkit::Pooler;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::process::folder;
 
-const KEY: &str = "a secret key of thirty-two bytes and more";
+pub(crate) const KEY: &str = "a secret key of thirty-two bytes and more";
 
 /// A node; killed when dropped.
-struct Node {
+pub(crate) struct Node {
     child: Child,
     said: String,
 }
 
 impl Node {
-    fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// Starts one and waits for the line that says it is there.
+    pub(crate) fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command(folder, arguments, environment).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let said = lines.into_iter().find(|line| line.starts_with("Freehold "));
@@ -30,12 +32,31 @@ impl Node {
             child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
             panic!("{arguments:?} did not start: {complaint}");
         };
+        // A pipe that nobody empties would hold up whoever logs.
+        let mut log = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self { child, said }
     }
 
-    fn stop(mut self) {
+    /// Asks it to stop.
+    pub(crate) fn ask_to_stop(&self) {
         kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn wait_for_a_good_end(&mut self) {
         assert!(self.child.wait().unwrap().success(), "{}", self.said);
+    }
+
+    /// Stops it as a service manager would.
+    pub(crate) fn stop(mut self) {
+        self.ask_to_stop();
+        self.wait_for_a_good_end();
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 }
 
@@ -47,25 +68,42 @@ impl Drop for Node {
     }
 }
 
-fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
     command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["DATABASE_URL", "FREEHOLD_SECRET_KEY", "FREEHOLD_PUBLIC_URL", "PORT"] {
         command.env_remove(variable);
     }
-    command.env("FREEHOLD_METRICS", "off").envs(environment.iter().copied());
+    command.env("FREEHOLD_METRICS", "off").env("FREEHOLD_LIMIT_DRAIN_SECONDS", "0");
+    command.envs(environment.iter().copied());
     command
 }
 
-/// A database that has been migrated, and the login of `freehold_app`.
-fn database(folder: &Path) -> (Server, String) {
+/// A database that has been migrated, and what a node has to know of it.
+fn database(folder: &Path) -> (Server, Option<Pooler>, Vec<(&'static str, String)>) {
     let options = Options { durable: false, ..Options::new(folder.join("postgres")) };
     let postgres = Server::start(&options).unwrap();
     let owner = postgres.url("postgres", "postgres");
     let migrated = command(folder, &["migrate"], &[("DATABASE_OWNER_URL", &owner)]).output();
     assert!(migrated.unwrap().status.success());
+    let (pooler, environment) = pooled(&postgres);
+    (postgres, pooler, environment)
+}
+
+/// What a node has to know of this PostgreSQL: the login of `freehold_app`, by way of a pooler where
+/// tests go through one.
+pub(crate) fn pooled(postgres: &Server) -> (Option<Pooler>, Vec<(&'static str, String)>) {
     let app = postgres.url("freehold_app", "postgres");
-    (postgres, app)
+    if !Pooler::is_wanted() {
+        return (None, vec![("DATABASE_URL", app)]);
+    }
+    let pooler = Pooler::start(postgres.socket_dir()).unwrap();
+    let environment = vec![
+        ("DATABASE_URL", pooler.before(&app)),
+        ("DATABASE_DIRECT_URL", postgres.url("freehold_system", "postgres")),
+        ("DATABASE_POOLER", "transaction".to_owned()),
+    ];
+    (Some(pooler), environment)
 }
 
 fn free_address() -> SocketAddr {
@@ -95,16 +133,49 @@ fn a_node_that_lacks_something_names_it_and_says_what_to_do() {
     }
 }
 
+#[test]
+fn the_script_starts_three_nodes_and_leaves_nothing_behind() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = Command::new(root.join("scripts/nodes"));
+    for variable in ["DATABASE_URL", "FREEHOLD_SECRET_KEY", "FREEHOLD_PUBLIC_URL", "PORT"] {
+        command.env_remove(variable);
+    }
+    command.env("FREEHOLD_PROGRAM", env!("CARGO_BIN_EXE_freehold")).stdout(Stdio::piped());
+    let mut script = command.spawn().unwrap();
+    let lines = BufReader::new(script.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (mut addresses, mut workers, mut folder) = (Vec::new(), 0, None);
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["node", _, "serves", "at", url, ..] => addresses.push(url.replace("http://", "")),
+            ["worker", _, "works", ..] => workers += 1,
+            ["Logs", "are", "in", path, ..] => {
+                folder = Some(path.trim_end_matches('.').to_owned());
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((addresses.len(), workers), (2, 1));
+    for address in &addresses {
+        assert!(TcpStream::connect(address).is_ok(), "{address}");
+    }
+    kill_process(Pid::from_raw(script.id().cast_signed()).unwrap(), Signal::INT).unwrap();
+    assert!(script.wait().unwrap().success());
+    for address in &addresses {
+        assert!(TcpStream::connect(address).is_err(), "{address} is still there");
+    }
+    assert!(!Path::new(&folder.unwrap()).exists(), "the folder has gone");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_node_is_asked_for_another_one_does() {
     let folder = folder();
-    let (postgres, url) = database(folder.path());
+    let (postgres, _pooler, known) = database(folder.path());
     let (address, other) = (free_address(), free_address());
-    let environment = [
-        ("DATABASE_URL", url.as_str()),
-        ("FREEHOLD_SECRET_KEY", KEY),
-        ("FREEHOLD_PUBLIC_URL", "https://app.example.com"),
-    ];
+    let mut environment =
+        vec![("FREEHOLD_SECRET_KEY", KEY), ("FREEHOLD_PUBLIC_URL", "https://app.example.com")];
+    environment.extend(known.iter().map(|(name, value)| (*name, value.as_str())));
     let listen = |address: SocketAddr| ["serve".to_owned(), "--listen".into(), address.to_string()];
     let [one, two] = [address, other].map(|address| {
         let arguments = listen(address);

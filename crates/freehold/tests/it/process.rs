@@ -5,13 +5,60 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use freehold_embedded_postgres::{Options, Server};
+use freehold_testkit::Pooler;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::nodes::pooled;
 
 /// A folder that the user who runs PostgreSQL can enter, so that everything stays in it.
 pub(crate) fn folder() -> tempfile::TempDir {
     let open = std::fs::Permissions::from_mode(0o755);
     tempfile::Builder::new().permissions(open).tempdir().unwrap()
+}
+
+/// How a command that ends by itself ended.
+pub(crate) struct Ran {
+    /// Its code; 0 is well.
+    pub(crate) code: i32,
+    /// What it printed.
+    pub(crate) said: String,
+    /// What it complained of.
+    pub(crate) complaint: String,
+}
+
+/// The program under test, given a command in this folder, deaf to whoever runs the tests.
+pub(crate) fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
+    command.args(arguments).current_dir(folder);
+    for setting in freehold::settings::SETTINGS {
+        command.env_remove(setting.variable);
+    }
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// Gives a command and waits for its end, which must come by itself.
+pub(crate) fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let mut command = command(folder, arguments, environment);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(Duration::from_secs(60)) else {
+        kill_process(pid, Signal::KILL).unwrap();
+        panic!("{arguments:?} goes on");
+    };
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran {
+        code: output.status.code().unwrap(),
+        said: text(&output.stdout),
+        complaint: text(&output.stderr),
+    }
 }
 
 /// The process; killed when dropped.
@@ -21,6 +68,8 @@ pub(crate) struct Freehold {
     pub(crate) url: String,
     /// Everything it printed before that.
     pub(crate) said: String,
+    /// What it runs on, where tests go through a pooler.
+    _database: Option<Pooled>,
 }
 
 /// How to start one.
@@ -65,7 +114,12 @@ impl<'a> Start<'a> {
 
     /// Starts it and waits for the line that says it is ready.
     pub(crate) fn run(&self) -> Freehold {
-        let mut child = self.command().spawn().unwrap();
+        let database = Pooler::is_wanted().then(|| Pooled::start(self.folder));
+        let mut command = self.command();
+        if let Some(database) = &database {
+            command.envs(database.environment.clone());
+        }
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = String::new();
         let url = loop {
@@ -81,7 +135,24 @@ impl<'a> Start<'a> {
             said.push_str(&line);
             said.push('\n');
         };
-        Freehold { child, url, said }
+        Freehold { child, url, said, _database: database }
+    }
+}
+
+/// A PostgreSQL behind a pooler in transaction mode, in the place of the private one.
+struct Pooled {
+    environment: Vec<(&'static str, String)>,
+    _pooler: Option<Pooler>,
+    _postgres: Server,
+}
+
+impl Pooled {
+    fn start(folder: &Path) -> Self {
+        let options = Options { durable: false, ..Options::new(folder.with_extension("pooled")) };
+        let postgres = Server::start(&options).unwrap();
+        let (pooler, mut environment) = pooled(&postgres);
+        environment.push(("DATABASE_OWNER_URL", postgres.url("postgres", "postgres")));
+        Self { environment, _pooler: pooler, _postgres: postgres }
     }
 }
 

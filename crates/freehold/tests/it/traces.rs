@@ -77,10 +77,13 @@ async fn receiver(owner: &Client) -> MockServer {
 }
 
 async fn order(owner: &Client, flags: &str) {
+    let caller = format!("00-{TRACE}-{CALLER}-{flags}");
+    let look = owner.get("/api/v1/webhooks?cursor=canary-query").header("traceparent", &caller);
+    look.await.invalid("cursor");
     let event = json!({"type": "order.paid", "id": "order-1", "data": {"total": 7}});
     owner
-        .post("/api/v1/events?token=canary-query", event)
-        .header("traceparent", format!("00-{TRACE}-{CALLER}-{flags}"))
+        .post("/api/v1/events", event)
+        .header("traceparent", caller)
         .header("x-request-id", "canary-request")
         .await
         .expect(202);

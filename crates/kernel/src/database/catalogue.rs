@@ -1,7 +1,7 @@
 //! Reads PostgreSQL's catalogue at every start and refuses a schema on which isolation would not
 //! hold. One set of rules per class of table; there is no list of exceptions.
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
 
 /// One thing that is wrong, in a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,15 +138,16 @@ with our_tables as (
 tenant_tables as (select * from our_tables where class in ('tenant', 'claims') and not relispartition)
 ";
 
-/// Everything that is wrong with the schema.
+/// Everything that is wrong with the schema. Each rule is one simple query, which a pooler keeps
+/// together.
 pub(super) async fn inspect(pool: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
     let mut findings = Vec::new();
     for (sentence, query) in RULES {
         let sql = sqlx::AssertSqlSafe(format!("{PRELUDE} {query}"));
-        let subjects: Vec<String> =
-            sqlx::query_scalar(sql).persistent(false).fetch_all(pool).await?;
-        findings
-            .extend(subjects.into_iter().map(|subject| Finding(sentence.replace("{}", &subject))));
+        for found in sqlx::raw_sql(sql).fetch_all(pool).await? {
+            let subject: String = found.try_get(0)?;
+            findings.push(Finding(sentence.replace("{}", &subject)));
+        }
     }
     Ok(findings)
 }

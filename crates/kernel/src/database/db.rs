@@ -3,27 +3,24 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Describe, Either, Execute, Executor, Postgres, SqlStr, Transaction};
+use sqlx::{Describe, Either, Execute, Executor, Postgres, SqlStr};
 
+use super::pool::Lease;
 use crate::config::Pooler;
 
 /// An open transaction. Implements [`Executor`], forwards to the connection, counts statements,
 /// and leaves them unnamed where a pooler in transaction mode stands between.
 pub struct Db {
-    transaction: Transaction<'static, Postgres>,
+    lease: Lease,
     read_only: bool,
     unnamed: bool,
     statements: u32,
 }
 
 impl Db {
-    pub(super) fn new(
-        transaction: Transaction<'static, Postgres>,
-        read_only: bool,
-        pooler: Pooler,
-    ) -> Self {
+    pub(super) fn new(lease: Lease, read_only: bool, pooler: Pooler) -> Self {
         let unnamed = pooler == Pooler::Transaction;
-        Self { transaction, read_only, unnamed, statements: 0 }
+        Self { lease, read_only, unnamed, statements: 0 }
     }
 
     /// How many statements have run, for the test that lists do not query in a loop.
@@ -37,11 +34,21 @@ impl Db {
     }
 
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
+        self.lease.commit().await
     }
 
     pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.transaction.rollback().await
+        self.lease.rollback().await
+    }
+
+    /// Ends a transaction that has only read, without waiting for it. A pooler gives nobody else its
+    /// connection before it has heard of the end; so there it hears at once.
+    pub(crate) fn end(self) {
+        if self.unnamed {
+            drop(self.lease);
+        } else {
+            self.lease.end();
+        }
     }
 
     fn count(&mut self) {
@@ -92,9 +99,9 @@ impl<'c> Executor<'c> for &'c mut Db {
     {
         self.count();
         if self.unnamed {
-            (&mut *self.transaction).fetch_many(Unnamed(query))
+            (&mut **self.lease.connection()).fetch_many(Unnamed(query))
         } else {
-            (&mut *self.transaction).fetch_many(query)
+            (&mut **self.lease.connection()).fetch_many(query)
         }
     }
 
@@ -108,9 +115,9 @@ impl<'c> Executor<'c> for &'c mut Db {
     {
         self.count();
         if self.unnamed {
-            (&mut *self.transaction).fetch_optional(Unnamed(query))
+            (&mut **self.lease.connection()).fetch_optional(Unnamed(query))
         } else {
-            (&mut *self.transaction).fetch_optional(query)
+            (&mut **self.lease.connection()).fetch_optional(query)
         }
     }
 
@@ -122,13 +129,13 @@ impl<'c> Executor<'c> for &'c mut Db {
     where
         'c: 'e,
     {
-        (&mut *self.transaction).prepare_with(sql, parameters)
+        (&mut **self.lease.connection()).prepare_with(sql, parameters)
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
     where
         'c: 'e,
     {
-        (&mut *self.transaction).describe(sql)
+        (&mut **self.lease.connection()).describe(sql)
     }
 }

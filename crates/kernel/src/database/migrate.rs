@@ -9,6 +9,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 
+use super::release;
 use super::roles::MAKE_ROLES;
 
 /// The SQL files of the kernel or of a module: `sqlx::migrate!()` and where they go.
@@ -27,6 +28,15 @@ pub enum MigrateError {
     /// The database cannot be reached or refused a statement.
     #[error("the database refused: {0}")]
     Database(#[from] sqlx::Error),
+    /// A newer program has been here, and there is no way back.
+    #[error(
+        "it is of Freehold {theirs}, newer than this program ({}), which therefore changes nothing",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The release that has migrated last.
+        theirs: String,
+    },
     /// A file failed, or a file that has run was edited afterwards.
     #[error("schema {schema}: {error}")]
     Migration {
@@ -53,10 +63,14 @@ pub async fn migrate(owner_url: &str, modules: &[Migration]) -> Result<(), Migra
         .execute("do $$ begin execute format('grant create, connect on database %I to freehold_owner', current_database()); end $$")
         .await?;
     connection.execute("set role freehold_owner").await?;
+    if let Some(theirs) = release::is_ahead(&mut connection).await? {
+        return Err(MigrateError::Newer { theirs });
+    }
     let core = Migration { schema: "core", files: &CORE };
     for migration in std::iter::once(&core).chain(modules) {
         run(&mut connection, migration).await?;
     }
+    release::note(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -65,7 +79,7 @@ pub async fn migrate(owner_url: &str, modules: &[Migration]) -> Result<(), Migra
 #[must_use]
 pub fn fingerprint(modules: &[Migration]) -> [u8; 32] {
     let core = Migration { schema: "core", files: &CORE };
-    let mut parts = vec![MAKE_ROLES.as_bytes()];
+    let mut parts = vec![MAKE_ROLES.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()];
     for migration in std::iter::once(&core).chain(modules) {
         parts.push(migration.schema.as_bytes());
         parts.extend(migration.files.iter().map(|file| &*file.checksum));

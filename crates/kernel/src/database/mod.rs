@@ -5,21 +5,28 @@ mod catalogue;
 mod db;
 mod migrate;
 mod observe;
+mod pool;
+mod release;
 mod roles;
+mod survey;
 mod traces;
 
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, SqlStr};
+use uuid::Uuid;
 
 pub use catalogue::Finding;
 pub use db::Db;
 pub(crate) use migrate::CORE;
 pub use migrate::{MigrateError, Migration, fingerprint, migrate};
 pub(crate) use observe::{Backlog, PoolState};
+use pool::Pool;
+pub use release::SchemaError;
+pub use survey::{Found, Survey, survey};
 pub(crate) use traces::{forget_traces, read_traces, write_traces};
 
 use crate::config::{Config, Pooler};
@@ -29,6 +36,8 @@ use crate::tx::Opening;
 
 /// Connections for the kernel's own work, beside those for requests.
 const SYSTEM_POOL_SIZE: u32 = 8;
+/// Connections beside those for transactions: one listens, one tells others and pings.
+const BESIDE: u32 = 2;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// As whom a transaction runs.
@@ -49,89 +58,80 @@ pub(crate) enum Access {
 
 /// Both pools of a node.
 pub(crate) struct Database {
-    app: PgPool,
-    system: PgPool,
+    app: Arc<Pool>,
+    system: Arc<Pool>,
+    /// Where to listen, when the pools go through a pooler.
+    direct_url: Option<String>,
     pooler: Pooler,
-    /// How often a transaction found no idle connection, by pool.
-    waits: [AtomicU64; 2],
 }
 
 impl Database {
     /// Opens the pools and refuses logins that row-level security would not hold.
     pub(crate) async fn connect(config: &Config) -> Result<Self, sqlx::Error> {
-        let app = pool(&config.database_url, config.pool_size).await?;
-        let system = pool(&config.database_system_url, SYSTEM_POOL_SIZE).await?;
-        Ok(Self { app, system, pooler: config.pooler, waits: Default::default() })
+        let app = pool(&config.database_url, config.pool_size + BESIDE).await?;
+        let app = Pool::new(app, config.pool_size, ACQUIRE_TIMEOUT);
+        let system = pool(&config.database_system_url, SYSTEM_POOL_SIZE + BESIDE).await?;
+        let system = Pool::new(system, SYSTEM_POOL_SIZE, ACQUIRE_TIMEOUT);
+        let (direct_url, pooler) = (config.database_direct_url.clone(), config.pooler);
+        Ok(Self { app, system, direct_url, pooler })
+    }
+
+    /// Compares the schema with `wanted`: each schema and the number of its last file.
+    pub(crate) async fn check_schema(
+        &self,
+        wanted: &[(&'static str, i64)],
+    ) -> Result<Result<(), SchemaError>, sqlx::Error> {
+        release::check(self.system.connections(), wanted).await
     }
 
     /// What is wrong with the logins and the tables; nothing when this database is safe to use.
     pub(crate) async fn inspect(&self) -> Result<Vec<Finding>, sqlx::Error> {
-        let mut findings = roles::inspect(&self.app, &self.system).await?;
-        findings.extend(catalogue::inspect(&self.app).await?);
+        let mut findings =
+            roles::inspect(self.app.connections(), self.system.connections()).await?;
+        findings.extend(catalogue::inspect(self.app.connections()).await?);
         Ok(findings)
     }
 
     /// Begins a transaction in one round trip. The pool does not ping before it hands out a
     /// connection; one that turns out to be dead is replaced.
     pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
-        let (pool, waits) = match access {
-            Access::Tenant(..) => (&self.app, &self.waits[0]),
-            _ => (&self.system, &self.waits[1]),
+        let pool = match access {
+            Access::Tenant(..) => &self.app,
+            _ => &self.system,
         };
-        if pool.num_idle() == 0 {
-            waits.fetch_add(1, Ordering::Relaxed);
-        }
-        // After a restart of PostgreSQL every idle connection is dead and says so only when it is
-        // used. A dead one leaves the pool, so that trying as many as there are ends with a new one.
-        let mut dead = pool.size();
-        let transaction = loop {
-            match pool.begin_with(opening_statement(access)).await {
-                Err(error) if dead > 0 && has_lost_connection(&error) => dead -= 1,
-                other => break other?,
-            }
-        };
+        let lease = pool.begin(&opening_statement(access)).await?;
         let read_only = matches!(access, Access::Tenant(_, Opening::ReadOnly));
-        Ok(Db::new(transaction, read_only, self.pooler))
+        Ok(Db::new(lease, read_only, self.pooler))
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers. A simple query: outside of a transaction a pooler may give
+    /// each step of any other to another connection.
     pub(crate) async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("select 1").persistent(false).execute(&self.app).await.map(drop)
+        sqlx::raw_sql("select 1").execute(self.app.connections()).await.map(drop)
     }
 
-    pub(crate) async fn listen(&self, channel: &str) -> Result<PgListener, sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.system).await?;
+    /// Listens; `None` where a pooler would hear in our place.
+    pub(crate) async fn listen(&self, channel: &str) -> Result<Option<PgListener>, sqlx::Error> {
+        let mut listener = match (&self.direct_url, self.pooler) {
+            (Some(url), _) => PgListener::connect_with(&pool(url, 1).await?).await?,
+            (None, Pooler::None) => PgListener::connect_with(self.system.connections()).await?,
+            (None, Pooler::Transaction) => return Ok(None),
+        };
         listener.listen(channel).await?;
-        Ok(listener)
+        Ok(Some(listener))
     }
 
     /// Wakes listeners. In a statement of its own, never inside a business transaction: a pending
     /// NOTIFY takes a lock on the whole instance at commit.
-    pub(crate) async fn notify(&self, channel: &str, payload: &str) -> Result<(), sqlx::Error> {
-        sqlx::query("select pg_notify($1, $2)")
-            .bind(channel)
-            .bind(payload)
-            .persistent(false)
-            .execute(&self.system)
-            .await
-            .map(drop)
+    pub(crate) async fn notify(&self, channel: &str, node: Uuid) -> Result<(), sqlx::Error> {
+        // A simple query, as in `ping`: a word of ours and a UUID, so that there is nothing to escape.
+        let tell = AssertSqlSafe(format!("select pg_notify('{channel}', '{node}')"));
+        sqlx::raw_sql(tell).execute(self.system.connections()).await.map(drop)
     }
 
     pub(crate) async fn close(&self) {
         self.app.close().await;
         self.system.close().await;
-    }
-}
-
-/// Whether the connection had ended before the statement got through: cut off, or told to go by an
-/// administrator (57P01), a crash (57P02) or a time limit (57P05).
-fn has_lost_connection(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(refusal) => {
-            matches!(refusal.code().as_deref(), Some("57P01" | "57P02" | "57P05"))
-        }
-        _ => false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What operators ask about a database: how much waits in it, whether its clock and its schema are
 //! what they should be, and how busy the pools are.
 
-use sqlx::postgres::PgPool;
 use sqlx::{FromRow, Row};
 
+use super::pool::Pool;
 use super::{Access, Database};
 use crate::error::Result;
 use crate::time::Timestamp;
@@ -92,17 +92,14 @@ const OUTBOX: &str = "
 impl Database {
     /// Both pools.
     pub(crate) fn pools(&self) -> [PoolState; 2] {
-        let state = |name, pool: &PgPool, waits: &std::sync::atomic::AtomicU64| PoolState {
+        let state = |name, pool: &Pool| PoolState {
             name,
-            size: pool.size(),
-            idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
-            max: pool.options().get_max_connections(),
-            waits: waits.load(std::sync::atomic::Ordering::Relaxed),
+            size: pool.connections().size(),
+            idle: u32::try_from(pool.idle()).unwrap_or(u32::MAX),
+            max: pool.size(),
+            waits: pool.waits(),
         };
-        [
-            state("requests", &self.app, &self.waits[0]),
-            state("system", &self.system, &self.waits[1]),
-        ]
+        [state("requests", &self.app), state("system", &self.system)]
     }
 
     /// What waits, counted up to `most` for each lane and each subscriber.

@@ -9,7 +9,7 @@
 //! | `freehold_dispatch` | no | the kernel's own work |
 //! | `freehold_platform` | no | operators |
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
 
 use super::catalogue::Finding;
 
@@ -17,11 +17,11 @@ use super::catalogue::Finding;
 pub(super) const MAKE_ROLES: &str = include_str!("roles.sql");
 
 /// Says what makes a login unfit: row-level security does not hold superusers, roles with
-/// BYPASSRLS, or the owner of a table.
+/// BYPASSRLS, or the owner of a table. Asks in one simple query, which a pooler keeps together.
 pub(super) async fn inspect(app: &PgPool, system: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
     let mut findings = Vec::new();
     for (variable, pool) in [("DATABASE_URL", app), ("DATABASE_SYSTEM_URL", system)] {
-        let (name, superuser, bypasses, owner): (String, bool, bool, bool) = sqlx::query_as(
+        let found = sqlx::raw_sql(
             "select rolname::text, rolsuper, rolbypassrls,
                exists (
                  select from pg_roles o
@@ -31,10 +31,11 @@ pub(super) async fn inspect(app: &PgPool, system: &PgPool) -> Result<Vec<Finding
         )
         .fetch_one(pool)
         .await?;
+        let name: String = found.try_get(0)?;
         let faults = [
-            (superuser, "is a superuser"),
-            (bypasses, "has BYPASSRLS"),
-            (owner, "is a member of freehold_owner"),
+            (found.try_get(1)?, "is a superuser"),
+            (found.try_get(2)?, "has BYPASSRLS"),
+            (found.try_get(3)?, "is a member of freehold_owner"),
         ];
         for (_, fault) in faults.into_iter().filter(|(found, _)| *found) {
             findings.push(Finding(format!(

@@ -15,11 +15,13 @@ use crate::{changes, claims, http};
 
 mod given_up;
 mod months;
+mod purge;
 mod secret_keys;
 
 pub use months::EventGap;
 pub(crate) use months::make_partitions;
-pub(crate) use secret_keys::{UnknownKeys, admit as admit_keys};
+pub use secret_keys::UnknownKeys;
+pub(crate) use secret_keys::admit as admit_keys;
 
 /// What is done at each tick of a schedule.
 #[derive(Clone, Copy)]
@@ -50,7 +52,7 @@ impl Left {
 }
 
 /// The kernel's own schedules.
-pub(crate) fn schedules() -> [Schedule; 9] {
+pub(crate) fn schedules() -> [Schedule; 10] {
     let [minute, hour, day] = [60, 60 * 60, 24 * 60 * 60].map(Duration::from_secs);
     let whole = |name, every, tick| Schedule { name, every, tick: Tick::Whole(tick) };
     let batch = |name, every, tick| Schedule { name, every, tick: Tick::Batch(tick) };
@@ -65,6 +67,7 @@ pub(crate) fn schedules() -> [Schedule; 9] {
         batch("core.forget_claims", hour, |_, tx| Box::pin(claims::forget_expired(tx))),
         batch("core.forget_dead_jobs", hour, |_, tx| Box::pin(given_up::forget_jobs(tx))),
         batch("core.forget_dead_events", hour, |_, tx| Box::pin(given_up::forget_events(tx))),
+        batch("core.purge_tenants", hour, |_, tx| Box::pin(purge::purge(tx))),
         batch("core.reseal", 10 * minute, |app, tx| Box::pin(secret_keys::reseal(app, tx))),
     ]
 }

@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
+use sqlx::PgExecutor;
+
 use super::{Left, months};
 use crate::app::App;
-use crate::crypto::KeyId;
+use crate::crypto::{KeyId, Keyring};
 use crate::error::Result;
 use crate::subject_keys;
 use crate::tx::SystemTx;
@@ -28,13 +30,8 @@ pub struct UnknownKeys(Vec<Vec<u8>>);
 /// Refuses to start without a key that is needed, and notes the key in use.
 pub(crate) async fn admit(app: &Arc<App>) -> Result<Result<(), UnknownKeys>> {
     let mut tx = SystemTx::begin(app.origin()).await?;
-    let known: Vec<Vec<u8>> = app.keyring().key_ids().iter().map(|id| id.to_vec()).collect();
-    let unknown =
-        sqlx::query_scalar!("select id from core.secret_keys where id <> all($1)", &known)
-            .fetch_all(tx.db())
-            .await?;
-    if !unknown.is_empty() {
-        return Ok(Err(UnknownKeys(unknown)));
+    if let Some(unknown) = unknown(tx.db(), app.keyring()).await? {
+        return Ok(Err(unknown));
     }
     sqlx::query!(
         "insert into core.secret_keys (id) values ($1)
@@ -45,6 +42,26 @@ pub(crate) async fn admit(app: &Arc<App>) -> Result<Result<(), UnknownKeys>> {
     .await?;
     tx.commit().await?;
     Ok(Ok(()))
+}
+
+/// The keys that are needed and not there.
+async fn unknown<'c>(
+    db: impl PgExecutor<'c>,
+    keyring: &Keyring,
+) -> Result<Option<UnknownKeys>, sqlx::Error> {
+    let known: Vec<Vec<u8>> = keyring.key_ids().iter().map(|id| id.to_vec()).collect();
+    let unknown =
+        sqlx::query_scalar!("select id from core.secret_keys where id <> all($1)", &known)
+            .fetch_all(db)
+            .await?;
+    Ok(UnknownKeys::among(unknown))
+}
+
+impl UnknownKeys {
+    /// These, if there is one.
+    pub(crate) fn among(ids: Vec<Vec<u8>>) -> Option<Self> {
+        Some(ids).filter(|ids| !ids.is_empty()).map(Self)
+    }
 }
 
 /// Seals a batch anew. Once nothing is left, says which keys may go.

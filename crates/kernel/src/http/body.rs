@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
@@ -52,6 +53,14 @@ fn too_slow(limits: &Limits) -> Error {
         "core.too_slow",
         format!("The body must arrive within {} s.", limits.body_timeout.as_secs()),
     )
+}
+
+/// Throws away what follows a head that was refused, so that the connection can go on. A client that
+/// waits for leave to send its body (`Expect: 100-continue`) has sent nothing, and should not.
+pub(super) async fn discard(headers: &HeaderMap, body: Body) {
+    if !body.is_end_stream() && !headers.contains_key(header::EXPECT) {
+        drain(body).await;
+    }
 }
 
 /// Most clients send everything before they read; closing at once would hide the answer from them.

@@ -62,6 +62,9 @@ fn compose(schema: &Value, schemas: &BTreeMap<String, Value>, depth: usize) -> V
 }
 
 fn plain(schema: &Value, schemas: &BTreeMap<String, Value>, depth: usize) -> Value {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
     let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
     match kind {
         Some("object") => {
@@ -90,9 +93,11 @@ mod tests {
             {"type": "object", "properties": {"id": {"$ref": "#/components/schemas/Id"}}},
             {"type": "object", "properties": {
                 "tags": {"type": "array", "items": {"type": "string"}},
-                "by": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Id"}]}
+                "by": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Id"}]},
+                "kind": {"type": "string", "enum": ["live", "sandbox"]}
             }}
         ]});
-        assert_eq!(of(&schema, &schemas), json!({"id": "id_1", "tags": ["text"], "by": "id_1"}));
+        let example = json!({"id": "id_1", "tags": ["text"], "by": "id_1", "kind": "live"});
+        assert_eq!(of(&schema, &schemas), example);
     }
 }

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::answer::{Answer, Output};
 use super::input::Input;
 use super::operation::Operation;
+use super::query;
 use crate::cx::Cx;
 use crate::error::Result;
 
@@ -72,6 +73,7 @@ macro_rules! handler {
             #[allow(non_snake_case, clippy::unused_unit)]
             async fn call(self, cx: Cx) -> Result<Answer> {
                 let ($($input,)*) = ($($input::parse(&cx)?,)*);
+                query::check(&cx)?;
                 $(let $input = $input::make($input, &cx).await?;)*
                 self($($input),*).await?.answer(&cx)
             }

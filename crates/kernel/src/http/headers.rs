@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::{Value, json};
 
 use crate::Id;
 use crate::cx::Cx;
@@ -22,10 +23,40 @@ const SECURITY: [(&str, &str); 10] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("cache-control", "no-store"),
 ];
+/// What answers say beside their body, for the API's description. The last two are of refusals.
+const DESCRIBED: [(&str, &str); 8] = [
+    ("X-Request-Id", "Names this request in logs and audit; yours, if you sent one that is sane"),
+    ("RateLimit-Policy", "The budget that this request drew on: how many in how many seconds"),
+    ("RateLimit", "What is left of it, and in how many seconds all of it is back"),
+    ("X-RateLimit-Limit", "How many requests may come at once"),
+    ("X-RateLimit-Remaining", "How many may come right now"),
+    ("X-RateLimit-Reset", "In how many seconds all of them may come again"),
+    ("Retry-After", "Seconds until another try makes sense; with 429, 503 and some of 409"),
+    ("WWW-Authenticate", "How to sign in; with 401"),
+];
+const OF_REFUSALS: usize = 2;
 const HSTS: &str = "max-age=31536000; includeSubDomains";
+
+/// The headers of answers as components of the API's description.
+pub(super) fn described() -> Value {
+    let described = DESCRIBED.map(|(name, words)| {
+        (name.to_owned(), json!({"description": words, "schema": {"type": "string"}}))
+    });
+    Value::Object(described.into_iter().collect())
+}
+
+/// Refers to them from an answer.
+pub(super) fn refer(answer: &mut Value, is_refusal: bool) {
+    let count = DESCRIBED.len() - if is_refusal { 0 } else { OF_REFUSALS };
+    for (name, _) in &DESCRIBED[..count] {
+        answer["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
+    }
+}
 
 /// Adds the security headers, leaving those that the answer has set itself.
 pub(super) fn secure(headers: &mut HeaderMap, https: bool) {
+    // These, what is left of the budget, the request's id: in one go.
+    headers.reserve(SECURITY.len() + 8);
     for (name, value) in SECURITY {
         headers
             .entry(HeaderName::from_static(name))

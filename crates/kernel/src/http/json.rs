@@ -2,6 +2,7 @@
 
 use std::future::{Future, ready};
 
+use axum::http::Method;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -9,8 +10,12 @@ use utoipa::ToSchema;
 
 use super::input::Input;
 use super::operation::Operation;
+use super::query;
 use crate::cx::Cx;
 use crate::error::{Error, FieldError, Kind, Result};
+
+/// What a PATCH may call its body as well: that is what it is (RFC 7396).
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A JSON body, in and out. On the way in its type must refuse unknown fields
 /// (`#[serde(deny_unknown_fields)]`; a contract test asks every route) and validate itself.
@@ -27,6 +32,7 @@ where
     }
 
     fn parse(cx: &Cx) -> Result<Self> {
+        query::check(cx)?;
         check_content_type(cx)?;
         scan(cx.body(), cx.app().config().limits.json_depth)?;
         let value: T = decode(cx.body())?;
@@ -43,15 +49,19 @@ pub(super) fn check_content_type(cx: &Cx) -> Result<()> {
     let given = cx.headers().get("content-type").and_then(|value| value.to_str().ok());
     let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
-        || essence.eq_ignore_ascii_case("application/merge-patch+json");
-    if is_json {
-        return Ok(());
+        || (cx.method() == Method::PATCH && essence.eq_ignore_ascii_case(MERGE_PATCH));
+    if !is_json {
+        return Err(unsupported("Send JSON, with `Content-Type: application/json`."));
     }
-    Err(Error::new(
-        Kind::UnsupportedType,
-        "core.unsupported_type",
-        "Send JSON, with `Content-Type: application/json`.",
-    ))
+    match cx.headers().get("content-encoding") {
+        None => Ok(()),
+        Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(_) => Err(unsupported("Send the body as it is, without `Content-Encoding`.")),
+    }
+}
+
+fn unsupported(detail: &str) -> Error {
+    Error::new(Kind::UnsupportedType, "core.unsupported_type", detail)
 }
 
 /// One pass before serde: nesting and U+0000, which PostgreSQL cannot store. Everything else that

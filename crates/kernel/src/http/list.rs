@@ -1,5 +1,6 @@
 //! Lists: keyset pages with sealed cursors, newest first, filters decoded strictly.
 
+use std::collections::HashSet;
 use std::future::{Future, ready};
 
 use base64::Engine;
@@ -12,6 +13,7 @@ use super::answer::{Answer, Output, json};
 use super::input::Input;
 use super::json::field_error;
 use super::operation::Operation;
+use super::query;
 use crate::crypto::Keyring;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
@@ -82,6 +84,7 @@ impl<F: DeserializeOwned + ToSchema + Send + 'static> Input for List<F> {
     }
 
     fn parse(cx: &Cx) -> Result<Self> {
+        query::check(cx)?;
         let Asked { limit, cursor, filters } = Asked::read(cx.query())?;
         let filters = serde_urlencoded::to_string(&filters).map_err(Error::internal)?;
         let filter = serde_urlencoded::from_str(&filters)
@@ -114,10 +117,12 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn read(query: &str) -> Result<Self> {
         let mut asked = Self { limit: LIMIT_DEFAULT, cursor: None, filters: Vec::new() };
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).map_err(|error| {
-            Error::invalid("", "core.query", format!("the query cannot be read: {error}"))
-        })?;
-        for (name, value) in pairs {
+        let mut seen = HashSet::new();
+        for (name, value) in query::parameters(query)? {
+            // Which of two was meant, nobody knows.
+            if !seen.insert(name.clone()) {
+                return Err(Error::invalid(name, "core.duplicate_field", "say this once"));
+            }
             if value.contains('\0') {
                 return Err(Error::invalid(name, "core.null_byte", "U+0000 cannot be stored"));
             }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::input::Input;
 use super::json::{check_content_type, decode, decode_any, invalid, scan};
 use super::operation::Operation;
+use super::query;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 
@@ -36,6 +37,7 @@ where
     }
 
     fn parse(cx: &Cx) -> Result<Self> {
+        query::check(cx)?;
         check_content_type(cx)?;
         scan(cx.body(), cx.app().config().limits.json_depth)?;
         if !cx.body().trim_ascii_start().starts_with(b"[") {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
-use super::example;
 use super::idempotency::KEY_LENGTH_MAX;
+use super::json::MERGE_PATCH;
 use super::operation::{Operation, SchemaConflict};
 use super::problem::Problem;
-use super::routes::{Access, Route};
+use super::routes::{Access, Recent, Route};
+use super::{example, formats, headers};
+use crate::actor::RECENT;
 
 /// What the document speaks of.
 pub(crate) struct Described<'a> {
@@ -51,8 +53,9 @@ pub(crate) fn document(app: &Described<'_>) -> (Value, Vec<String>) {
             .insert(route.method.as_str().to_ascii_lowercase(), written);
     }
     faults.extend(undescribed(&all.schemas));
+    faults.extend(all.schemas.values().flat_map(formats::unknown));
     for operation in paths.values_mut().flat_map(Map::values_mut) {
-        add_examples(operation, &all.schemas);
+        complete(operation, &all.schemas);
     }
     let document = json!({
         "openapi": "3.1.0",
@@ -66,6 +69,7 @@ pub(crate) fn document(app: &Described<'_>) -> (Value, Vec<String>) {
         "paths": paths,
         "components": {
             "schemas": all.schemas,
+            "headers": headers::described(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An access token or an API key"}
             }
@@ -111,17 +115,39 @@ fn write(refusals: &[&'static str], route: &Route, operation: Operation) -> Valu
         "x-error-codes": errors,
         "x-rate-limit-class": class,
     });
-    if let Some(body) = operation.body {
+    if let Some(mut body) = operation.body {
+        if route.method == Method::PATCH {
+            body["content"][MERGE_PATCH] = body["content"]["application/json"].clone();
+        }
         written["requestBody"] = body;
     }
     if route.access != Access::Public {
         written["security"] = json!([{"bearer": []}]);
     }
+    add_recent(&mut written, route.recent);
     written
 }
 
-/// Puts an example beside the schema of the body and of every answer.
-fn add_examples(operation: &mut Value, schemas: &BTreeMap<String, Value>) {
+/// Says when the caller must have proved a moment ago that it is them.
+fn add_recent(operation: &mut Value, recent: Recent) {
+    let (when, words) = match recent {
+        Recent::No => return,
+        Recent::Always => ("always", String::new()),
+        Recent::When(when) => (when, format!("When {when}: ")),
+    };
+    let words = format!(
+        "{words}only for a person who proved within the last five minutes that it is them; \
+         `POST /auth/step-up` does that. A key may not."
+    );
+    let words = words[..1].to_uppercase() + &words[1..];
+    let docs = operation["description"].as_str().unwrap_or_default();
+    let docs = if docs.is_empty() { words } else { format!("{docs}\n\n{words}") };
+    operation["description"] = docs.into();
+    operation["x-step-up"] = json!({"withinSeconds": RECENT.as_secs(), "when": when});
+}
+
+/// Puts an example beside the schema of the body and of every answer, and to each answer its headers.
+fn complete(operation: &mut Value, schemas: &BTreeMap<String, Value>) {
     let add = |carrier: &mut Value| {
         let contents = carrier.get_mut("content").and_then(Value::as_object_mut);
         for content in contents.into_iter().flat_map(Map::values_mut) {
@@ -130,7 +156,10 @@ fn add_examples(operation: &mut Value, schemas: &BTreeMap<String, Value>) {
     };
     operation.get_mut("requestBody").into_iter().for_each(add);
     let answers = operation.get_mut("responses").and_then(Value::as_object_mut);
-    answers.into_iter().flat_map(Map::values_mut).for_each(add);
+    for (status, answer) in answers.into_iter().flatten() {
+        headers::refer(answer, status == "default");
+        add(answer);
+    }
 }
 
 /// Every code this operation may refuse with, who may call it, and which budget it draws on.
@@ -140,14 +169,19 @@ fn policy(
     operation: &Operation,
 ) -> (Vec<&'static str>, &'static str, &'static str) {
     let mut errors = vec!["core.rate_limited", "core.headers_too_large", "core.internal"];
+    // A query parameter that no route knows is refused by every route.
+    errors.push("core.invalid");
     // The body is read whatever the handler takes.
     errors.extend(["core.too_large", "core.too_slow", "core.body_broken"]);
-    errors.extend(["core.database_unavailable", "core.busy", "core.timeout"]);
+    errors.extend(["core.database_unavailable", "core.database_full", "core.busy", "core.timeout"]);
     errors.extend(operation.errors.iter());
     errors.extend(route.meta.errors);
     if route.access != Access::Public {
         errors.push("core.unauthenticated");
         errors.extend(refusals);
+    }
+    if route.recent != Recent::No {
+        errors.push("core.step_up_required");
     }
     if matches!(route.access, Access::Permission(_)) {
         errors.extend(["core.permission_missing", "core.no_tenant"]);
@@ -155,11 +189,7 @@ fn policy(
     if operation.in_transaction {
         errors.extend(["core.no_tenant", "core.not_found"]);
         if route.method == Method::POST {
-            errors.extend([
-                "core.idempotency_in_flight",
-                "core.idempotency_mismatch",
-                "core.invalid",
-            ]);
+            errors.extend(["core.idempotency_in_flight", "core.idempotency_mismatch"]);
         }
     }
     errors.sort_unstable();

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
+use super::formats;
+use super::handler::ErasedEndpoint;
 use super::routes::Route;
 
 /// One operation, as the inputs and the output of a handler describe it.
@@ -26,9 +29,19 @@ pub struct SchemaConflict(pub String);
 
 impl Operation {
     pub(crate) fn of(route: &Route) -> Self {
+        Self::by(&route.endpoint)
+    }
+
+    pub(super) fn by(endpoint: &ErasedEndpoint) -> Self {
         let mut operation = Self::default();
-        (route.endpoint.describe)(&mut operation);
+        (endpoint.describe)(&mut operation);
         operation
+    }
+
+    /// The query parameters, in the order they are described.
+    pub(super) fn query_names(&self) -> Vec<String> {
+        let queries = self.parameters.iter().filter(|parameter| parameter["in"] == "query");
+        queries.filter_map(|query| query["name"].as_str().map(ToOwned::to_owned)).collect()
     }
 
     pub(super) fn takes_json<T: ToSchema>(&mut self) {
@@ -79,11 +92,13 @@ impl Operation {
 
     /// Each property of `F` becomes a query parameter.
     pub(super) fn takes_query<F: ToSchema>(&mut self) {
-        let schema = serde_json::to_value(F::schema()).unwrap_or_default();
+        let schema = written(F::schema());
         let required: Vec<&str> = strings(&schema["required"]);
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let mut property = not_null(property);
+            let description = property.as_object_mut().and_then(|p| p.remove("description"));
             self.parameters.push(json!({
-                "name": name, "in": "query", "description": property["description"],
+                "name": name, "in": "query", "description": description,
                 "required": required.contains(&name.as_str()), "schema": property
             }));
         }
@@ -152,15 +167,38 @@ impl Operation {
         json!({"$ref": format!("#/components/schemas/{}", T::name())})
     }
 
-    fn add(&mut self, schemas: Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+    fn add(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         for (name, schema) in schemas {
-            let schema = serde_json::to_value(schema).unwrap_or_default();
+            let schema = written(schema);
             let known = self.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
             if *known != schema {
                 self.clashes.push(SchemaConflict(name));
             }
         }
     }
+}
+
+/// The schema of what may be absent, where it is there: a query cannot say null.
+fn not_null(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    let mut others = choices.filter(|choice| choice["type"] != "null");
+    if let (Some(only), None) = (others.next(), others.next()) {
+        return only.clone();
+    }
+    if let Some(types) = schema["type"].as_array_mut() {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            schema["type"] = only.clone();
+        }
+    }
+    schema
+}
+
+fn written(schema: RefOr<Schema>) -> Value {
+    let mut schema = serde_json::to_value(schema).unwrap_or_default();
+    formats::spell_out(&mut schema);
+    schema
 }
 
 fn strings(list: &Value) -> Vec<&str> {

@@ -11,9 +11,23 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::routes::Route;
-use super::{docs, headers, health, serve};
+use super::{body, docs, headers, health, serve};
 use crate::app::App;
 use crate::error::{Error, Kind};
+
+/// What a browser lets pages of other origins see of an answer, beside its type and length.
+const EXPOSED: [&str; 10] = [
+    "etag",
+    "idempotency-replayed",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+];
 
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut by_path: BTreeMap<String, MethodRouter> = BTreeMap::new();
@@ -29,10 +43,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     router
         .merge(pages(app))
         .fallback(move |request: Request| {
-            std::future::ready(serve::unrouted(&missing, &request, &Error::not_found()))
+            let answer = serve::unrouted(&missing, &request, &Error::not_found());
+            after_body(request, answer)
         })
         .method_not_allowed_fallback(move |request: Request| {
-            std::future::ready(serve::unrouted(&wrong, &request, &method_not_allowed(&request)))
+            let answer = serve::unrouted(&wrong, &request, &method_not_allowed(&request));
+            after_body(request, answer)
         })
         .layer(cors(app))
 }
@@ -65,6 +81,13 @@ fn add(methods: MethodRouter, app: &Arc<App>, route: &Arc<Route>) -> MethodRoute
     }))
 }
 
+/// Answers once the body, which nobody wants, has been read.
+async fn after_body(request: Request, answer: Response) -> Response {
+    let (head, body) = request.into_parts();
+    body::discard(&head.headers, body).await;
+    answer
+}
+
 fn method_not_allowed(request: &Request) -> Error {
     Error::new(
         Kind::MethodNotAllowed,
@@ -85,6 +108,7 @@ fn cors(app: &App) -> CorsLayer {
     let headers = [
         "authorization",
         "content-type",
+        "freehold-reason",
         "freehold-tenant",
         "idempotency-key",
         "if-match",
@@ -95,8 +119,5 @@ fn cors(app: &App) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(headers.map(header::HeaderName::from_static))
-        .expose_headers(
-            ["etag", "location", "retry-after", "x-request-id"]
-                .map(header::HeaderName::from_static),
-        )
+        .expose_headers(EXPOSED.map(header::HeaderName::from_static))
 }

@@ -3,6 +3,7 @@
 use axum::http::Method;
 
 use super::handler::{Endpoint, EndpointMeta, ErasedEndpoint};
+use super::operation::Operation;
 
 /// Routes under one base path.
 pub struct Routes {
@@ -20,10 +21,14 @@ pub struct Route {
     pub access: Access,
     /// Whether a GET leaves an audit record, and so needs a transaction that can write.
     pub recorded: bool,
+    /// Whether the caller must have proved a moment ago who they are.
+    pub recent: Recent,
     /// The module that declared it.
     pub module: &'static str,
     /// Name, documentation and error codes of the handler.
     pub meta: EndpointMeta,
+    /// The query parameters it takes.
+    pub(crate) query: Vec<String>,
     pub(crate) endpoint: ErasedEndpoint,
 }
 
@@ -36,6 +41,17 @@ pub enum Access {
     SignedIn,
     /// Those who hold the permission in the tenant they act in.
     Permission(&'static str),
+}
+
+/// Whether the caller must have proved within the last five minutes that it is them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recent {
+    /// Whenever they did will do.
+    No,
+    /// They must.
+    Always,
+    /// They must if this is so, in words; the handler finds out.
+    When(&'static str),
 }
 
 /// For routes that anybody may call.
@@ -97,6 +113,28 @@ impl Routes {
         self
     }
 
+    /// The route before this is for a person who proved within the last five minutes that it is
+    /// them; anybody else is refused with 403 `core.step_up_required`, keys included.
+    #[must_use]
+    pub fn recent(self) -> Self {
+        self.demand(Recent::Always)
+    }
+
+    /// The same if something is so that only the handler can tell, and which `when` says in words,
+    /// as in "the role allows `users:transfer`". The handler calls
+    /// [`check_recent`](crate::Actor::check_recent).
+    #[must_use]
+    pub fn recent_when(self, when: &'static str) -> Self {
+        self.demand(Recent::When(when))
+    }
+
+    fn demand(mut self, recent: Recent) -> Self {
+        if let Some(route) = self.routes.last_mut() {
+            route.recent = recent;
+        }
+        self
+    }
+
     fn route(
         mut self,
         method: Method,
@@ -106,13 +144,16 @@ impl Routes {
     ) -> Self {
         let path = format!("{}{}", self.base, path.strip_suffix('/').unwrap_or(path));
         let (meta, endpoint) = (endpoint.meta(), endpoint.erase());
+        let query = Operation::by(&endpoint).query_names();
         self.routes.push(Route {
             method,
             path,
             access,
             recorded: false,
+            recent: Recent::No,
             module: "",
             meta,
+            query,
             endpoint,
         });
         self

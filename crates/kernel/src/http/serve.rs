@@ -13,7 +13,7 @@ use axum::response::Response;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::routes::{Access, Route};
+use super::routes::{Access, Recent, Route};
 use super::{body, headers, idempotency, problem};
 use crate::actor::SystemRole;
 use crate::app::App;
@@ -54,14 +54,25 @@ pub(super) async fn serve(
 
 /// Everything that may refuse a request before its body is understood.
 async fn admit(cx: &Cx, body: Body) -> Result<()> {
+    if let Err(refusal) = admit_head(cx).await {
+        body::discard(cx.headers(), body).await;
+        return Err(refusal);
+    }
+    cx.set_body(body::read(body, &cx.app().config().limits).await?);
+    Ok(())
+}
+
+async fn admit_head(cx: &Cx) -> Result<()> {
     headers::check_size(cx)?;
     let limits = &cx.app().config().limits;
     spend(cx, "ip", limits.per_ip, cx.ip())?;
     authenticate(cx).await?;
+    if cx.route().recent == Recent::Always {
+        cx.signed_in()?.check_recent(cx.real_now())?;
+    }
     if let Some(tenant) = cx.actor().and_then(|actor| actor.tenant) {
         spend(cx, "tenant", limits.per_tenant, tenant)?;
     }
-    cx.set_body(body::read(body, limits).await?);
     Ok(())
 }
 
@@ -109,7 +120,8 @@ async fn authenticate(cx: &Cx) -> Result<()> {
 }
 
 async fn run(cx: Cx) -> Result<Answer> {
-    let task = tokio::spawn(async move {
+    // In a box: a task is moved about when it is made and when it ends, and this one is large.
+    let task = tokio::spawn(Box::pin(async move {
         let handled = timeout(cx.app().config().limits.request_timeout, handle(&cx)).await;
         let outcome = handled.unwrap_or_else(|_| {
             Err(Error::unavailable("core.timeout", "This took too long; nothing was changed.", 1))
@@ -121,7 +133,7 @@ async fn run(cx: Cx) -> Result<Answer> {
             (Err(error), _) | (_, Err(error)) => Err(error),
             (Ok((answer, _)), Ok(())) => Ok(answer),
         }
-    });
+    }));
     task.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
 }
 

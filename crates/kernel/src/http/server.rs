@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -43,19 +45,32 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` resolves; then takes no new connections, lets requests under way finish
-    /// within the grace period, and closes the pools.
+    /// Serves until `stop` resolves, and for as long after that as load balancers need to see that
+    /// it is no longer ready; then takes no new connections, lets requests under way finish within
+    /// the grace period, and closes the pools.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { app, listener } = self;
-        let router = super::router(&app);
         let connections = GracefulShutdown::new();
-        let mut stop = std::pin::pin!(stop);
+        self.accept(&connections, stop).await;
+        self.app.begin_stopping();
+        let limits = &self.app.config().limits;
+        let drained = tokio::time::sleep(limits.drain.min(limits.shutdown_grace));
+        self.accept(&connections, drained).await;
+        let Self { app, listener } = self;
+        drop(listener);
+        app.drain(connections.shutdown()).await;
+    }
+
+    /// Takes connections until `end` resolves.
+    async fn accept(&self, connections: &GracefulShutdown, end: impl Future<Output = ()>) {
+        let router = super::router(&self.app);
+        let mut end = std::pin::pin!(end);
         loop {
             tokio::select! {
-                () = &mut stop => break,
-                accepted = listener.accept() => match accepted {
+                () = &mut end => break,
+                accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        tokio::spawn(connection(stream, peer, router.clone(), connections.watcher()));
+                        let (app, router) = (self.app.clone(), router.clone());
+                        tokio::spawn(connection(app, stream, peer, router, connections.watcher()));
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: breathe, so that some come back.
@@ -65,12 +80,11 @@ impl Server {
                 },
             }
         }
-        drop(listener);
-        app.drain(connections.shutdown()).await;
     }
 }
 
 async fn connection(
+    app: Arc<App>,
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
@@ -82,8 +96,16 @@ async fn connection(
     }
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-        let router = router.clone();
-        async move { answer(router, request.map(Body::new)).await }
+        let (app, router) = (app.clone(), router.clone());
+        async move {
+            let version = request.version();
+            let mut response = answer(router, request.map(Body::new)).await?;
+            // A connection that closes with an answer closes between requests: none is lost on it.
+            if app.is_stopping() && version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);

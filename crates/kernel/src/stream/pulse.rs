@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::job::Work;
+use super::job::{Work, interval};
 use super::{Lane, claim, dispatch, schedule, worker};
 use crate::app::App;
 use crate::error::Result;
@@ -123,6 +123,7 @@ async fn look(app: &Arc<App>) -> Result<()> {
     let subscribers: Vec<String> = app.subscribers().iter().map(|s| s.name.to_owned()).collect();
     let schedules: Vec<String> = app.schedules().iter().map(|s| s.name.to_owned()).collect();
     let kinds: Vec<String> = app.job_kinds().map(|kind| kind.name.to_owned()).collect();
+    let (now, window) = (Instant::now(), app.changes().window());
     let mut tx = SystemTx::begin(app.origin()).await?;
     let clocks = app.clocks().any();
     if clocks {
@@ -135,12 +136,13 @@ async fn look(app: &Arc<App>) -> Result<()> {
            exists (select from core.jobs where lane = 2 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "bulk!",
            exists (select from core.jobs where claim is not null and lease_until < statement_timestamp()) as "lost!",
            exists (select from core.schedules where name = any($2) and next_at <= statement_timestamp()) as "schedules!",
-           exists (select from core.changes where at > statement_timestamp() - interval '1 minute') as "changes!",
+           exists (select from core.changes where at > statement_timestamp() - $4::interval) as "changes!",
            array(select s from unnest($1::text[]) as s where exists (
              select from core.outbox o where o.subscriber = s and o.due_at <= statement_timestamp())) as "outbox!""#,
         &subscribers,
         &schedules,
         &kinds,
+        interval(window),
     )
     .fetch_one(tx.db())
     .await?;
@@ -158,6 +160,8 @@ async fn look(app: &Arc<App>) -> Result<()> {
     }
     if due.changes {
         app.changes().look();
+    } else {
+        app.changes().knew(now);
     }
     if due.schedules {
         app.wakers().schedules.notify_one();
@@ -173,9 +177,10 @@ async fn listen(app: Arc<App>) {
     let own = app.wakers().node.to_string();
     loop {
         match app.database().listen(CHANNEL).await {
-            Ok(mut listener) => {
+            Ok(None) => return,
+            Ok(Some(mut listener)) => {
                 app.wakers().hears.store(true, Ordering::Relaxed);
-                while let Ok(hint) = listener.recv().await {
+                while let Ok(Some(hint)) = listener.try_recv().await {
                     if hint.payload() != own {
                         app.wakers().hinted.notify_one();
                     }
@@ -190,11 +195,11 @@ async fn listen(app: Arc<App>) {
 
 /// Tells other nodes, after the commit and outside of it, a few times a second at the most.
 async fn tell(app: Arc<App>) {
-    let own = app.wakers().node.to_string();
+    let own = app.wakers().node;
     loop {
         app.wakers().to_tell.notified().await;
         tokio::time::sleep(COALESCE).await;
-        if let Err(error) = app.database().notify(CHANNEL, &own).await {
+        if let Err(error) = app.database().notify(CHANNEL, own).await {
             tracing::debug!(%error, "other nodes were not woken; they look within a second");
         }
     }

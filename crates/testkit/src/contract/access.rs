@@ -18,6 +18,11 @@ impl Check<'_> {
             .code("core.permission_missing")
             .says(permission);
         self.expect(&route.name, powerless, wanted).await;
+        if route.is_recent {
+            let stale = self.stale.request(&route.method, path);
+            let wanted = Refusal::new(403, "a request by somebody who proved nothing lately");
+            self.expect(&route.name, stale, wanted.code("core.step_up_required")).await;
+        }
     }
 
     /// What cannot be an id of the right kind is not there, before the body is looked at.

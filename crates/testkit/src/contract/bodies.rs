@@ -71,6 +71,16 @@ impl Check<'_> {
                 let wanted = Refusal::new(422, &what).pointer(&pointer);
                 self.expect(&route.name, request, wanted).await;
             }
+            if route.schemas.is_integer(property) {
+                // JSON Schema calls 7.0 an integer. Fields are read in their order, so that the
+                // unknown one is what is wrong only if the one before it is not.
+                let body = format!("{{\"{name}\": 7.0, \"{UNKNOWN}\": 1}}").into_bytes();
+                let request = caller.request(&route.method, path).body(JSON, body);
+                let pointer = format!("/{UNKNOWN}");
+                let what = format!("an unknown field after 7.0 in the field {name}");
+                let wanted = Refusal::new(422, &what).pointer(&pointer);
+                self.expect(&route.name, request, wanted).await;
+            }
         }
     }
 }

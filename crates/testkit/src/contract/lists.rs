@@ -7,7 +7,7 @@ impl Check<'_> {
     pub(super) async fn list(&mut self, route: &Described, path: &str) {
         let caller = self.caller(route);
         for (query, pointer) in [
-            ("zzUnknown=1", "zzUnknown"),
+            ("limit=1&limit=2", "limit"),
             ("limit=0", "limit"),
             ("limit=201", "limit"),
             ("limit=x", "limit"),

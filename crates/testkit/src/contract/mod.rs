@@ -5,11 +5,13 @@ mod access;
 mod bodies;
 mod fixtures;
 mod lists;
+mod queries;
 mod route;
 mod schema;
 mod tables;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 pub use fixtures::Fixtures;
 
@@ -46,6 +48,8 @@ struct Check<'a> {
     everything: Client,
     /// Somebody who may do nothing.
     nothing: Client,
+    /// Somebody who may do everything and proved an hour ago who they are.
+    stale: Client,
     findings: Vec<String>,
 }
 
@@ -57,6 +61,7 @@ impl<'a> Check<'a> {
             fixtures,
             everything: principal().everything(),
             nothing: principal().with(&[]),
+            stale: principal().proved_ago(Duration::from_secs(3600)).everything(),
             findings: Vec::new(),
         }
     }
@@ -70,6 +75,7 @@ impl<'a> Check<'a> {
         self.access(route, &path).await;
         self.segments(route).await;
         self.head(route, &path).await;
+        self.query(route, &path).await;
         if route.body.is_some() {
             self.body(route, &path).await;
         }

@@ -1,6 +1,6 @@
 //! A route as the check sees it: what the application registered and what its description says.
 
-use freehold_kernel::{Access, Id, Named};
+use freehold_kernel::{Access, Id, Named, Recent};
 use serde_json::Value;
 
 use super::Fixtures;
@@ -17,6 +17,10 @@ pub(super) struct Described {
     pub(super) is_list: bool,
     /// Reading it is an event: a read that is answered adds to the stream.
     pub(super) is_recorded: bool,
+    /// Only for those who proved a moment ago who they are.
+    pub(super) is_recent: bool,
+    /// The names of its query parameters.
+    pub(super) query: Vec<String>,
     pub(super) takes_key: bool,
     pub(super) takes_etag: bool,
     /// The JSON body's schema.
@@ -52,6 +56,11 @@ impl Described {
                     is_public: route.access == Access::Public,
                     is_list: has(operation, "query", "limit"),
                     is_recorded: route.recorded,
+                    is_recent: route.recent == Recent::Always,
+                    query: parameters(operation)
+                        .filter(|parameter| parameter["in"] == "query")
+                        .filter_map(|parameter| Some(parameter["name"].as_str()?.to_owned()))
+                        .collect(),
                     takes_key: has(operation, "header", "Idempotency-Key"),
                     takes_etag: has(operation, "header", "If-Match"),
                     body: operation["requestBody"]["content"]["application/json"]

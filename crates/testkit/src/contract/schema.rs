@@ -19,15 +19,34 @@ impl Schemas {
         reference.map_or(schema, |name| self.resolve(&self.0[name]))
     }
 
-    /// The properties of an object, with their schemas.
+    /// The properties of an object, with their schemas; of alternatives, those of each.
     pub(super) fn properties<'a>(&'a self, schema: &'a Value) -> Vec<(&'a str, &'a Value)> {
-        let properties = self.resolve(schema)["properties"].as_object();
-        properties.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema)).collect()
+        let schema = self.resolve(schema);
+        let own = schema["properties"].as_object().into_iter().flatten();
+        let mut properties: Vec<_> = own.map(|(name, schema)| (name.as_str(), schema)).collect();
+        for choice in schema["oneOf"].as_array().into_iter().flatten() {
+            let all = self.properties(choice).into_iter();
+            let new: Vec<_> =
+                all.filter(|(name, _)| properties.iter().all(|(known, _)| known != name)).collect();
+            properties.extend(new);
+        }
+        properties
     }
 
     /// Whether an empty object lacks something.
     pub(super) fn requires_something(&self, schema: &Value) -> bool {
-        self.resolve(schema)["required"].as_array().is_some_and(|names| !names.is_empty())
+        let schema = self.resolve(schema);
+        match schema["oneOf"].as_array() {
+            Some(choices) => choices.iter().all(|choice| {
+                self.resolve(choice)["type"] != "object" || self.requires_something(choice)
+            }),
+            None => schema["required"].as_array().is_some_and(|names| !names.is_empty()),
+        }
+    }
+
+    /// Whether whole numbers are what the schema takes.
+    pub(super) fn is_integer(&self, schema: &Value) -> bool {
+        self.types(schema).is_some_and(|types| types.contains("integer"))
     }
 
     /// One value of each JSON type that the schema does not take.

@@ -5,6 +5,7 @@
 
 mod batches;
 mod clocks;
+mod connections;
 mod contract;
 mod door;
 mod due;
@@ -17,6 +18,9 @@ mod isolation;
 mod job_leases;
 mod jobs;
 mod leftovers;
+mod limits;
+mod limits_body;
+mod limits_headers;
 mod lists;
 mod many_at_once;
 mod metrics;

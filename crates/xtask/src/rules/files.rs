@@ -10,6 +10,9 @@ use crate::tree::{TextFile, Tree};
 
 const MOST_LINES_OF_A_FILE: usize = 500;
 const MOST_LINES_OF_A_FUNCTION: usize = 70;
+/// Without comments and blank lines; docs/adr/0010 says why so many.
+const MOST_LINES_OF_THE_KERNEL: usize = 10_500;
+const KERNEL: &str = "crates/kernel/src/";
 
 /// Names that say where something was put instead of what it is.
 pub const EMPTY_NAMES: [&str; 11] = [
@@ -83,12 +86,30 @@ pub fn check(tree: &Tree, findings: &mut Vec<Finding>) {
         check_length(&file.path, &file.text, findings);
         check_rust(file, findings);
     }
+    check_kernel(tree, findings);
     for file in &tree.texts {
         if file.path.ends_with(".sql") {
             check_keywords(file, findings);
         } else {
             check_length(&file.path, &file.text, findings);
         }
+    }
+}
+
+fn check_kernel(tree: &Tree, findings: &mut Vec<Finding>) {
+    let is_code = |line: &&str| {
+        let line = line.trim_start();
+        !line.is_empty() && !line.starts_with("//")
+    };
+    let files = tree.rust.iter().filter(|file| file.path.starts_with(KERNEL));
+    let lines: usize = files.map(|file| file.text.lines().filter(is_code).count()).sum();
+    if lines > MOST_LINES_OF_THE_KERNEL {
+        findings.push(Finding::new(
+            "crates/kernel/src/lib.rs",
+            1,
+            format!("{lines} lines of code are more than the kernel's {MOST_LINES_OF_THE_KERNEL}"),
+            "take out what a module could own, or say in docs/adr/0010 why it must be more",
+        ));
     }
 }
 

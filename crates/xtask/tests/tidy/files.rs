@@ -11,6 +11,22 @@ fn a_file_has_at_most_500_lines() {
 }
 
 #[test]
+fn the_kernel_has_a_budget_of_lines_of_code() {
+    let of = |constants: usize| {
+        let constants = (0..constants).map(|n| format!("// Why.\nconst C{n}: u8 = 0;\n\n"));
+        constants.collect::<String>()
+    };
+    let files: Vec<(String, String)> = (0..100)
+        .map(|n| (format!("crates/kernel/src/c{n}.rs"), format!("//! C.\n{}", of(105))))
+        .collect();
+    let mut files: Vec<(&str, &str)> =
+        files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    right(&files);
+    files.push(("crates/kernel/src/lib.rs", "//! Over.\nconst OVER: u8 = 0;\n"));
+    wrong(&files, "crates/kernel/src/lib.rs:1: 10501 lines of code are more than");
+}
+
+#[test]
 fn a_typescript_file_has_at_most_500_lines_unless_it_is_generated() {
     let long = "\n".repeat(501);
     wrong(&[("console/src/app.tsx", &long)], "console/src/app.tsx:501: 501 lines");

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use freehold_identity::{Settings, module};
-use freehold_kernel::{SystemRole, TenantId, UserId, directory};
+use freehold_kernel::{Quota, SystemRole, TenantId, UserId, directory};
 use freehold_testkit::{Answer, Client, RecordedEvent, TestApp};
 use serde_json::{Value, json};
-use sqlx::query_as;
+use sqlx::{Connection, PgConnection, query_as};
 
 /// Good enough for every rule.
 pub(crate) const PASSWORD: &str = "tarn-Kelp7-obverse";
 
-/// Identity alone, with open registration.
+/// Identity alone, with open registration, for people who mistype as often as they like.
 pub(crate) async fn start() -> TestApp {
-    TestApp::start([module(Settings::default())]).await
+    let bad_sign_ins = Quota::per_minute(6_000_000, 1_000_000);
+    TestApp::start([module(Settings { bad_sign_ins, ..Settings::default() })]).await
 }
 
 /// Somebody who registered, and the tokens they were given.
@@ -91,6 +92,19 @@ pub(crate) async fn join(
 pub(crate) async fn platform(app: &TestApp) -> TenantId {
     let mut tx = app.kernel().account_tx().await.expect("a transaction");
     directory::platform_tenant(&mut tx).await.expect("the platform tenant")
+}
+
+/// A connection with a transaction of the test's own, for locks that others wait for.
+pub(crate) async fn begin(app: &TestApp) -> PgConnection {
+    let connection = PgConnection::connect(&app.database_url("postgres")).await;
+    let mut connection = connection.expect("a connection");
+    end(&mut connection, "begin").await;
+    connection
+}
+
+/// Ends it, with `commit` or `rollback`.
+pub(crate) async fn end(connection: &mut PgConnection, how: &'static str) {
+    sqlx::raw_sql(how).execute(connection).await.expect("a transaction");
 }
 
 /// What happened in a tenant, by name, oldest first.

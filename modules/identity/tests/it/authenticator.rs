@@ -53,7 +53,8 @@ async fn what_a_key_does_is_recorded_as_its_owner_by_that_key() {
     let ada = register(&app, "Ada").await;
     let made = ada.client(&app).post(KEYS, json!({"name": "first"})).await;
     let key = app.bearer(made.expect(201).text_of("secret"));
-    key.post(KEYS, json!({"name": "second"})).await.expect(201);
+    let narrow = json!({"name": "second", "scopes": ["users:read"]});
+    key.post(KEYS, narrow).await.expect(201);
     let event = app.last_event(ada.tenant()).await;
     assert_eq!(event.actor, ada.user().to_string());
     assert_eq!(app.opened(&event).await["credential"], made.json()["id"]);
@@ -208,7 +209,7 @@ async fn no_key_works_in_a_suspended_tenant() {
     let made = ada.client(&app).post(KEYS, json!({"name": "x"})).await;
     sqlx::query("update core.tenants set status = 'suspended'").execute(app.sql()).await.unwrap();
     let answer = app.bearer(made.expect(201).text_of("secret")).get(ME).await;
-    answer.problem("identity.tenant_not_active", 403);
+    answer.problem("tenants.suspended", 403);
 }
 
 #[tokio::test]

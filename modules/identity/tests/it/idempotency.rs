@@ -14,8 +14,9 @@ async fn a_repeated_request_gets_the_same_secret_for_a_day() {
     let app = start().await;
     let ada = register(&app, "Ada").await;
     let client = ada.client(&app);
+    let body = |name: &str| json!({"name": name, "scopes": ["users:read"]});
     let ask = |name: &str| {
-        client.post(KEYS, json!({"name": name})).header("idempotency-key", "deploy-7").into_future()
+        client.post(KEYS, body(name)).header("idempotency-key", "deploy-7").into_future()
     };
     let first = ask("deploy").await;
     let before = (row_counts(&app).await, kinds(&app, ada.tenant()).await);
@@ -36,8 +37,7 @@ async fn a_repeated_request_gets_the_same_secret_for_a_day() {
     app.clock().advance(Duration::from_secs(24 * 60 * 60 + 1)).await;
     let session = crate::accounts::refresh(&app, ada.refresh()).await;
     let later = app.bearer(session.text_of("accessToken"));
-    let later =
-        later.post(KEYS, json!({"name": "deploy"})).header("idempotency-key", "deploy-7").await;
+    let later = later.post(KEYS, body("deploy")).header("idempotency-key", "deploy-7").await;
     assert_ne!(later.expect(201).json()["id"], first.json()["id"]);
 }
 

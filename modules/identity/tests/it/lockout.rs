@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use freehold_identity::{Settings, module};
+use freehold_kernel::SystemRole;
 use freehold_testkit::{Answer, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::accounts::{PASSWORD, dump, kinds, last, login, platform, register, row_counts, start};
+use crate::accounts::{
+    PASSWORD, dump, join, kinds, last, login, platform, register, row_counts, start,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -230,6 +233,24 @@ async fn a_lockout_is_recorded_once_where_it_concerns_somebody() {
     let event = last(&app, platform(&app).await, "auth.locked").await;
     assert_eq!(event.subject, "unknown");
     assert!(!event.data.to_string().contains("eve"));
+}
+
+#[tokio::test]
+async fn a_lockout_is_recorded_in_every_tenant_of_the_person_and_the_tries_in_one() {
+    let app = start().await;
+    let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
+    join(&app, bob.tenant(), &ada, SystemRole::Member).await;
+    fail(&app, "ada@example.org", None, 5).await;
+    let mut failed = 0;
+    for tenant in [ada.tenant(), bob.tenant()] {
+        let event = last(&app, tenant, "auth.locked").await;
+        assert_eq!(event.subject, ada.user().to_string());
+        assert_eq!(app.opened(&event).await["email"], "ada@example.org");
+        failed += kinds(&app, tenant).await.iter().filter(|kind| *kind == "auth.failed").count();
+    }
+    assert_eq!(failed, 5);
+    let platform = platform(&app).await;
+    assert!(!kinds(&app, platform).await.contains(&"auth.locked".to_owned()));
 }
 
 #[tokio::test]

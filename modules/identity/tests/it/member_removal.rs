@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use freehold_identity::{Settings, module};
-use freehold_kernel::SystemRole;
+use freehold_kernel::{SystemRole, directory};
 use freehold_testkit::TestApp;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use crate::accounts::{PASSWORD, dump, join, kinds, last, login, refresh, register, start};
+use crate::accounts::{
+    PASSWORD, add_member, dump, join, kinds, last, login, refresh, register, start,
+};
 use crate::members::path_of;
 
 const KEYS: &str = "/api/v1/api-keys";
@@ -90,6 +92,34 @@ async fn somebody_removed_from_their_only_tenant_signs_in_to_none() {
     assert_eq!(again.expect(200).json()["tenant"], json!(null));
     assert_eq!(again.json()["permissions"], json!([]));
     assert_eq!(other.get("/api/v1/users").await.json()["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn somebody_who_was_removed_can_be_taken_back_and_begins_anew() {
+    let app = start().await;
+    let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
+    let here = join(&app, bob.tenant(), &ada, SystemRole::Admin).await;
+    let key = here.post(KEYS, json!({"name": "deploy"})).await;
+    let owner = bob.client(&app);
+    owner.delete(&path_of(ada.user())).await.expect(204);
+    add_member(&app, bob.tenant(), ada.user(), SystemRole::Viewer).await;
+    let event = app.last_event(bob.tenant()).await;
+    assert_eq!((event.kind.as_str(), &event.subject), ("user.restored", &ada.user().to_string()));
+    let viewer = json!([SystemRole::Viewer.id()]);
+    assert_eq!(event.data, json!({"userId": ada.user(), "roleIds": viewer}));
+    let member = owner.get(&path_of(ada.user())).await;
+    assert_eq!(member.expect(200).json()["roleIds"], viewer, "not what they held before");
+    let there = json!({"email": ada.email, "password": PASSWORD, "tenantId": bob.tenant()});
+    login(&app, there).await.expect(200);
+    app.bearer(key.expect(201).text_of("secret")).get(ME).await.expect(401);
+    // Whoever is a member already, or again, is not added once more.
+    let before = (dump(&app, "core.memberships").await, kinds(&app, bob.tenant()).await);
+    for user in [ada.user(), bob.user()] {
+        let mut tx = app.kernel().account_tx().await.unwrap();
+        let added = directory::add_member(&mut tx, bob.tenant(), user, SystemRole::Owner).await;
+        assert_eq!(added.unwrap_err().code(), "core.already_member");
+    }
+    assert_eq!((dump(&app, "core.memberships").await, kinds(&app, bob.tenant()).await), before);
 }
 
 #[tokio::test]

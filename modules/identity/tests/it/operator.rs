@@ -5,7 +5,7 @@ use freehold_kernel::{Module, SystemRole};
 use freehold_testkit::TestApp;
 use serde_json::json;
 
-use crate::accounts::{PASSWORD, kinds, login, platform, register, row_counts, start};
+use crate::accounts::{PASSWORD, kinds, last, login, platform, register, row_counts, start};
 
 fn with_operator(email: &str) -> Module {
     let operator = NewOperator {
@@ -24,8 +24,9 @@ async fn the_platform_and_its_operator_are_made_once_over_two_starts() {
     let again = TestApp::with([with_operator("other@example.org")]).beside(&app).start().await;
     assert_eq!(row_counts(&app).await, before, "somebody is in charge already");
     let platform = platform(&app).await;
-    assert_eq!(kinds(&app, platform).await, ["tenant.created", "user.created"]);
-    let event = app.last_event(platform).await;
+    let kinds = kinds(&app, platform).await;
+    assert_eq!(kinds, ["tenant.created", "user.created", "signingkey.created"]);
+    let event = last(&app, platform, "user.created").await;
     assert_eq!(event.actor, "system");
     assert!(!event.data.to_string().contains("example.org"));
     assert_eq!(app.opened(&event).await["email"], "op@example.org");

@@ -242,7 +242,7 @@ async fn of_64_registrations_of_one_address_exactly_one_succeeds() {
 
 #[tokio::test]
 async fn verified_registration_is_closed_without_a_mailer() {
-    let settings = Settings { registration: Registration::Verified, operator: None };
+    let settings = Settings { registration: Registration::Verified, ..Settings::default() };
     let app = TestApp::start([module(settings)]).await;
     let before = row_counts(&app).await;
     let answer = app.anonymous().post(REGISTER, registration("Ada")).expecting_failure().await;
@@ -250,5 +250,5 @@ async fn verified_registration_is_closed_without_a_mailer() {
     assert_ne!(answer.header("retry-after"), "");
     assert_eq!(row_counts(&app).await, before);
     let platform = crate::accounts::platform(&app).await;
-    assert_eq!(kinds(&app, platform).await, ["tenant.created"]);
+    assert_eq!(kinds(&app, platform).await, ["tenant.created", "signingkey.created"]);
 }

@@ -1,6 +1,6 @@
 //! Roles that are held: removal refused with how many, and `POST /roles/{id}/reassign`.
 
-use freehold_kernel::SystemRole;
+use freehold_kernel::{RoleId, SystemRole};
 use serde_json::json;
 
 use crate::accounts::{dump, join, kinds, last, register, row_counts, start};
@@ -36,7 +36,10 @@ async fn a_role_in_use_stays_until_its_holders_are_moved() {
 
     let reassign = format!("{}/reassign", path_of(&support));
     let moved = owner.post(&reassign, json!({"roleId": viewer})).await;
-    assert_eq!(moved.expect(200).json(), &json!({"users": 2, "serviceAccounts": 1}));
+    assert_eq!(
+        moved.expect(200).json(),
+        &json!({"users": 2, "serviceAccounts": 1, "remaining": 0})
+    );
     for person in [&ada, &cyd] {
         let now = owner.get(&members::path_of(person.user())).await;
         assert_eq!(now.json()["roleIds"], json!([viewer]));
@@ -76,6 +79,43 @@ async fn holders_are_moved_to_another_role_of_this_tenant_only() {
         owner.post(&reassign, json!({"roleId": target})).await.invalid("/roleId");
     }
     assert_eq!(kinds(&app, ada.tenant()).await, before);
+}
+
+#[tokio::test]
+async fn a_role_that_very_many_hold_is_taken_from_them_500_at_a_time() {
+    let app = start().await;
+    let ada = register(&app, "Ada").await;
+    let owner = ada.client(&app);
+    let role = make(&owner, "Crowd", &[]).await;
+    for table in [
+        "with u as (
+           insert into core.users (id, email, email_normalised, name, created_at)
+           select gen_random_uuid(), n || '@example.com', n || '@example.com', 'One of many', now()
+           from generate_series(1, 700) as n returning id, email),
+         m as (
+           insert into core.memberships (tenant_id, user_id, email, name, created_at)
+           select $1, id, email, 'One of many', now() from u returning user_id)
+         insert into core.role_assignments (tenant_id, id, user_id, role_id)
+         select $1, gen_random_uuid(), user_id, $2 from m",
+        "insert into identity.service_accounts (tenant_id, id, name, role_ids, created_at)
+         select $1, gen_random_uuid(), 'program ' || n, array[$2], now()
+         from generate_series(1, 501) as n",
+    ] {
+        let id: RoleId = role.expect(201).text_of("id").parse().unwrap();
+        sqlx::query(table).bind(*ada.tenant()).bind(*id).execute(app.sql()).await.unwrap();
+    }
+    let reassign = format!("{}/reassign", path_of(&role));
+    let to = json!({"roleId": SystemRole::Viewer.id()});
+    for (users, service_accounts, remaining) in [(500, 500, 201), (200, 1, 0), (0, 0, 0)] {
+        let moved = owner.post(&reassign, &to).await;
+        let wanted =
+            json!({"users": users, "serviceAccounts": service_accounts, "remaining": remaining});
+        assert_eq!(moved.expect(200).json(), &wanted);
+    }
+    let kinds = kinds(&app, ada.tenant()).await;
+    let count = |wanted| kinds.iter().filter(|kind| *kind == wanted).count();
+    assert_eq!((count("user.role_changed"), count("serviceaccount.role_changed")), (700, 501));
+    owner.delete(&path_of(&role)).await.expect(204);
 }
 
 #[tokio::test]

@@ -80,10 +80,11 @@ async fn two_keys_are_published_and_a_token_holds_only_under_the_one_it_names() 
     let place = sha256(&[b"identity.signing_keys.sealed_private", id.as_bytes()]);
     let private = pair.to_pkcs8().unwrap();
     let sealed = app.kernel().keyring().seal("signing key", &place, private.as_ref()).unwrap();
-    sqlx::query("insert into identity.signing_keys values ($1, $2, $3, now() + interval '1 hour')")
+    sqlx::query("insert into identity.signing_keys values ($1, $2, $3, now(), $4)")
         .bind(*id)
         .bind(pair.public_key().as_ref())
         .bind(sealed)
+        .bind(app.clock().now())
         .execute(app.sql())
         .await
         .unwrap();

@@ -73,11 +73,11 @@ async fn whoever_was_removed_or_whose_tenant_is_closed_cannot_switch_there() {
     set("update core.memberships set status = 'removed' where tenant_id = $1").await;
     switch().await.problem("core.not_found", 404);
     set("update core.memberships set status = 'active' where tenant_id = $1").await;
-    set("update core.tenants set status = 'inactive' where tenant_id = $1").await;
+    let close =
+        "update core.tenants set status = 'inactive', closed_at = now() where tenant_id = $1";
+    set(close).await;
     switch().await.problem("core.not_found", 404);
-    set("update core.tenants set status = 'suspended' where tenant_id = $1").await;
-    switch().await.problem("identity.tenant_not_active", 403);
-    set("update core.tenants set status = 'active' where tenant_id = $1").await;
+    set("update core.tenants set status = 'active', closed_at = null where tenant_id = $1").await;
     switch().await.expect(200);
 }
 

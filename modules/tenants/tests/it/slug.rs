@@ -1,4 +1,6 @@
-//! Slugs: unique in the installation, moved by a rename.
+//! Slugs: unique in the installation, moved by a rename, and held for a while after it.
+
+use std::time::Duration;
 
 use freehold_kernel::{SystemRole, TenantId};
 use freehold_testkit::TestApp;
@@ -15,7 +17,7 @@ async fn holder(app: &TestApp, slug: &str) -> Option<TenantId> {
 }
 
 #[tokio::test]
-async fn a_rename_moves_the_claim_and_the_old_slug_is_free() {
+async fn a_renamed_tenant_is_found_by_its_old_slug_for_thirty_days_and_nobody_else_takes_it() {
     let app = start().await;
     let (acme, other) = (app.tenant("Acme").await, app.tenant("Other").await);
     let rename = |tenant: &freehold_testkit::Tenant, slug: &str| {
@@ -24,13 +26,44 @@ async fn a_rename_moves_the_claim_and_the_old_slug_is_free() {
     };
     rename(&acme, "acme-2").await.expect(200);
     assert_eq!(holder(&app, "acme-2").await, Some(acme.id));
+    assert_eq!(holder(&app, "acme").await, Some(acme.id));
+    rename(&other, "acme").await.problem("tenants.slug_taken", 409);
+    app.clock().advance(Duration::from_secs(30 * 24 * 60 * 60 - 60)).await;
+    assert_eq!(holder(&app, "acme").await, Some(acme.id));
+    app.clock().advance(Duration::from_secs(60)).await;
     assert_eq!(holder(&app, "acme").await, None);
-    rename(&other, "acme").await.expect(200);
-    assert_eq!(holder(&app, "acme").await, Some(other.id));
-    rename(&acme, "other").await.expect(200);
-    rename(&acme, "other").await.expect(200);
-    assert_eq!(holder(&app, "other").await, Some(acme.id));
+    assert_eq!(holder(&app, "acme-2").await, Some(acme.id), "the slug in use never ends");
+}
+
+#[tokio::test]
+async fn a_tenant_takes_its_own_old_slug_back() {
+    let app = start().await;
+    let acme = app.tenant("Acme").await;
+    let client = app.principal(&acme).role(SystemRole::Owner);
+    for slug in ["acme-2", "acme", "acme-2", "acme", "acme"] {
+        client.patch(TENANT, json!({"slug": slug})).await.expect(200);
+    }
     assert_eq!(row_counts(&app).await["core.claims"], 2);
+    app.clock().advance(Duration::from_secs(31 * 24 * 60 * 60)).await;
+    assert_eq!(holder(&app, "acme").await, Some(acme.id));
+    assert_eq!(holder(&app, "acme-2").await, None);
+}
+
+#[tokio::test]
+async fn a_tenant_holds_five_former_slugs_and_no_more() {
+    let app = start().await;
+    let acme = app.tenant("Acme").await;
+    let client = app.principal(&acme).role(SystemRole::Owner);
+    for number in 1..=5 {
+        client.patch(TENANT, json!({"slug": format!("acme-{number}")})).await.expect(200);
+    }
+    let refused = client.patch(TENANT, json!({"slug": "acme-6"})).await;
+    refused.problem("core.renamed_too_often", 409);
+    assert_eq!(holder(&app, "acme-6").await, None);
+    assert_eq!(client.get(TENANT).await.json()["slug"], "acme-5");
+    client.patch(TENANT, json!({"slug": "acme-1"})).await.expect(200);
+    app.clock().advance(Duration::from_secs(30 * 24 * 60 * 60)).await;
+    client.patch(TENANT, json!({"slug": "acme-6"})).await.expect(200);
 }
 
 #[tokio::test]
@@ -84,7 +117,7 @@ async fn of_many_tenants_that_want_one_slug_exactly_one_gets_it() {
         answer.problem("tenants.slug_taken", 409);
     }
     assert_eq!(holder(&app, "wanted").await, Some(winners[0]));
-    assert_eq!(row_counts(&app).await["core.claims"], 8);
+    assert_eq!(row_counts(&app).await["core.claims"], 9, "the winner's old slug is held too");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::receiver::Receiver;
 const CONNECTIONS: usize = 16;
 
 /// A tenant with a webhook at the receiver.
-pub(super) struct Customer {
+pub(crate) struct Customer {
     http: reqwest::Client,
     api: String,
     key: String,
@@ -25,7 +25,7 @@ pub(super) struct Customer {
 
 impl Customer {
     /// Registers, makes an API key, and a webhook at the receiver.
-    pub(super) async fn join(listen: &str, receiver: &Receiver) -> Self {
+    pub(crate) async fn join(listen: &str, receiver: &Receiver) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_certs_only([])
@@ -82,7 +82,7 @@ impl Customer {
     }
 
     /// All deliveries in the log.
-    pub(super) async fn log(&self, filter: &str) -> Vec<Value> {
+    pub(crate) async fn log(&self, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
             let path = format!("webhooks/{}/deliveries?limit=200{filter}{cursor}", self.webhook);
@@ -100,7 +100,7 @@ impl Customer {
 
     /// Whatever the log calls delivered is there. The log is read first, so that nothing can arrive
     /// between the two and hide a claim that was false when it was made.
-    pub(super) async fn check_claims(&self, receiver: &Receiver) {
+    pub(crate) async fn check_claims(&self, receiver: &Receiver) {
         let claimed = event_ids(&self.log("&status=delivered").await);
         let received = receiver.ids();
         let false_claims: Vec<_> = claimed.difference(&received).collect();
@@ -108,7 +108,7 @@ impl Customer {
         eprintln!("killed: {} called delivered, {} arrived", claimed.len(), received.len());
     }
 
-    pub(super) async fn wait_until_nothing_is_pending(&self) {
+    pub(crate) async fn wait_until_nothing_is_pending(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let pending = self.log("&status=pending").await;
@@ -122,18 +122,18 @@ impl Customer {
 }
 
 /// The events of these deliveries.
-pub(super) fn event_ids(log: &[Value]) -> BTreeSet<String> {
+pub(crate) fn event_ids(log: &[Value]) -> BTreeSet<String> {
     log.iter().map(|delivery| delivery["eventId"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Events on their way in, over several connections at once.
-pub(super) struct Posting {
+pub(crate) struct Posting {
     connections: JoinSet<BTreeSet<String>>,
     acknowledged: Arc<AtomicUsize>,
 }
 
 impl Posting {
-    pub(super) fn of(customer: &Arc<Customer>, events: usize) -> Self {
+    pub(crate) fn of(customer: &Arc<Customer>, events: usize) -> Self {
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let mut connections = JoinSet::new();
         for first in 0..CONNECTIONS {
@@ -150,11 +150,11 @@ impl Posting {
         Self { connections, acknowledged }
     }
 
-    pub(super) fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    pub(super) async fn end(&mut self) -> BTreeSet<String> {
+    pub(crate) async fn end(&mut self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         while let Some(ids) = self.connections.join_next().await {
             all.append(&mut ids.unwrap());

@@ -14,7 +14,7 @@ const IN_FLIGHT_MAX: usize = 128;
 const LATE: Duration = Duration::from_secs(1);
 
 /// It writes down what it got before it answers.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     server: MockServer,
     notes: Arc<Notes>,
 }
@@ -27,7 +27,7 @@ struct Notes {
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let server = MockServer::builder().disable_request_recording().start().await;
         let notes = Arc::new(Notes::default());
         let noting = notes.clone();
@@ -36,30 +36,30 @@ impl Receiver {
         Self { server, notes }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.server.uri()
     }
 
     /// From now on, only what is signed with this is taken.
-    pub(super) fn trust(&self, secret: &str) {
+    pub(crate) fn trust(&self, secret: &str) {
         assert!(self.notes.signed_by.set(Webhook::new(secret).unwrap()).is_ok());
     }
 
     /// How many arrived, copies included.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.notes.received.lock().unwrap().len()
     }
 
-    pub(super) fn ids(&self) -> BTreeSet<String> {
+    pub(crate) fn ids(&self) -> BTreeSet<String> {
         self.notes.received.lock().unwrap().iter().map(|(id, _)| id.clone()).collect()
     }
 
-    pub(super) fn refusals(&self) -> Vec<String> {
+    pub(crate) fn refusals(&self) -> Vec<String> {
         self.notes.refusals.lock().unwrap().clone()
     }
 
     /// A copy comes only because a process did not live to write down that the one before arrived.
-    pub(super) fn check_copies(&self, killed_at: &[Instant]) {
+    pub(crate) fn check_copies(&self, killed_at: &[Instant]) {
         let mut arrivals = BTreeMap::<String, Vec<Instant>>::new();
         for (id, at) in self.notes.received.lock().unwrap().iter() {
             arrivals.entry(id.clone()).or_default().push(*at);
