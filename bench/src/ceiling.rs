@@ -75,12 +75,13 @@ struct Tenant {
     currency: String,
     version: i64,
     created_at: Timestamp,
+    closed_at: Option<Timestamp>,
 }
 
 async fn read(State(pool): State<PgPool>, Path(id): Path<Uuid>) -> Result<Response, Failed> {
     let tenant = sqlx::query_as::<_, Tenant>(
         "select tenant_id as id, slug, name, kind, status, time_zone, locale, currency, version,
-           created_at
+           created_at, closed_at
          from core.tenants where tenant_id = $1",
     )
     .bind(id)

@@ -27,8 +27,10 @@ const FLOOD_ADDRESSES: u32 = 500;
 const KNOWN_PER_SECOND: u32 = 5;
 /// 95 of 100 sign-ins on known devices, meanwhile.
 const KNOWN_MS: f64 = 1_000.0;
-/// A worker waits for an answer before it sends its next request; so many that none is late.
+/// A worker waits for an answer before it sends its next request.
 const WORKERS: u32 = 64;
+/// Some of a flood wait for two seconds; the others must not wait for them.
+const FLOOD_WORKERS: u32 = 1_024;
 
 /// What is sent, by its number.
 type Source = dyn Fn(u32) -> Result<Request<Full<Bytes>>> + Send + Sync;
@@ -83,10 +85,10 @@ async fn beside(options: &Options, application: &Application, report: &mut Repor
     progress(&format!("reads at half of what these clients reach: {half}/s"));
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
-        let quiet = run(reads(application), Pace::Open(half), options.seconds).await?;
+        let quiet = run(reads(application), Pace::Open(half, WORKERS), options.seconds).await?;
         let (busy, sign_ins) = tokio::try_join!(
-            run(reads(application), Pace::Open(half), options.seconds),
-            run(sign_ins(application), Pace::Open(BESIDE_PER_SECOND), options.seconds),
+            run(reads(application), Pace::Open(half, WORKERS), options.seconds),
+            run(sign_ins(application), Pace::Open(BESIDE_PER_SECOND, WORKERS), options.seconds),
         )?;
         for outcomes in [&quiet, &busy, &sign_ins] {
             all_well(outcomes)?;
@@ -104,10 +106,11 @@ async fn beside(options: &Options, application: &Application, report: &mut Repor
 
 async fn flood(options: &Options, application: &Application, report: &mut Report) -> Result<()> {
     let (mut refused, mut hashed, mut known_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let flood = Pace::Open(FLOOD_PER_SECOND, FLOOD_WORKERS);
     for round in 1..=options.rounds {
         let (bad, known) = tokio::try_join!(
-            run(bad_sign_ins(application, round), Pace::Open(FLOOD_PER_SECOND), options.seconds),
-            run(sign_ins(application), Pace::Open(KNOWN_PER_SECOND), options.seconds),
+            run(bad_sign_ins(application, round), flood, options.seconds),
+            run(sign_ins(application), Pace::Open(KNOWN_PER_SECOND, WORKERS), options.seconds),
         )?;
         all_well(&known)?;
         let of =
@@ -187,8 +190,8 @@ fn sign_in(uri: &str, from: Ipv4Addr, body: String) -> Result<Request<Full<Bytes
 enum Pace {
     /// So many connections, each as fast as it is answered.
     Closed(u32),
-    /// So many a second, whatever became of those before.
-    Open(u32),
+    /// So many a second, whatever became of those before, by so many workers.
+    Open(u32, u32),
 }
 
 /// Sends for so long, on a thread of its own.
@@ -206,10 +209,8 @@ async fn send_all(
     lasts: Duration,
 ) -> Result<Vec<Outcome>> {
     let poster = Poster::new();
-    let (workers, began) = match pace {
-        Pace::Closed(connections) => (connections, Instant::now()),
-        Pace::Open(_) => (WORKERS, Instant::now()),
-    };
+    let (Pace::Closed(workers) | Pace::Open(_, workers)) = pace;
+    let began = Instant::now();
     let mut working = JoinSet::new();
     for worker in 0..workers {
         let (poster, source) = (poster.clone(), source.clone());
@@ -218,7 +219,9 @@ async fn send_all(
             for number in (worker..).step_by(workers as usize) {
                 let due = match pace {
                     Pace::Closed(_) => Instant::now(),
-                    Pace::Open(per_second) => began + Duration::from_secs(1) * number / per_second,
+                    Pace::Open(per_second, _) => {
+                        began + Duration::from_secs(1) * number / per_second
+                    }
                 };
                 if due >= began + lasts {
                     break;

@@ -5,6 +5,8 @@ mod bench;
 pub mod command_line;
 mod commands;
 mod modules;
+#[doc(hidden)]
+pub mod prove;
 pub mod say;
 pub mod settings;
 

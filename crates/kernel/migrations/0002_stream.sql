@@ -107,6 +107,8 @@ begin
   end if;
 end
 $$;
+comment on function core.finish_job is 'freehold_app: removes a job of the tenant that the transaction is in';
+comment on function core.repeat_job is 'freehold_app: puts off a job of the tenant that the transaction is in';
 revoke execute on function core.finish_job(uuid, uuid), core.repeat_job(uuid, uuid, interval, timestamptz, text) from public;
 grant execute on function core.finish_job(uuid, uuid), core.repeat_job(uuid, uuid, interval, timestamptz, text) to freehold_app;
 

@@ -69,7 +69,10 @@ fn words(module: &Module) -> Vec<String> {
             ));
         }
         if permission.roles.is_empty() {
-            faults.push(format!("permission {}: no role holds it", permission.name));
+            faults.push(format!(
+                "permission {}: no role holds it; name one in .permission(…)",
+                permission.name
+            ));
         }
     }
     for event in &module.events {
@@ -96,11 +99,11 @@ fn routes(module: &Module, modules: &[Module]) -> Vec<String> {
         if let Access::Permission(permission) = route.access
             && !declared.contains(permission)
         {
-            faults.push(format!("{name}: nobody declares the permission {permission}"));
+            faults.push(format!("{name}: nobody declares the permission {permission}; declare it with .permission(…), or correct the route"));
         }
         let operation = Operation::of(route);
         if route.access == Access::Public && operation.in_transaction() {
-            faults.push(format!("{name}: a public route has no tenant, so it cannot take a Tx"));
+            faults.push(format!("{name}: a public route has no tenant, so it cannot take a Tx; give it a permission, or take Cx"));
         }
         faults.extend(operation.into_clashes().into_iter().map(|clash| {
             format!("{name}: two types are called {}; add #[schema(as = …)]", clash.0)

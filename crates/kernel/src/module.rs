@@ -214,6 +214,17 @@ impl Module {
         self.authenticator.take()
     }
 
+    /// The routes, to change a rule and see whether anybody notices. Tests only.
+    pub fn routes_mut(&mut self) -> &mut [Route] {
+        &mut self.routes
+    }
+
+    /// The permissions it declares.
+    #[must_use]
+    pub fn permissions(&self) -> &[Permission] {
+        &self.permissions
+    }
+
     /// Gets events in batches, each in a transaction of its own, at least once.
     #[must_use]
     pub fn on_events(mut self, interest: Interest, handle: SubscriberFn) -> Self {

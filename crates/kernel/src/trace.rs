@@ -117,8 +117,9 @@ impl Span {
         attributes: [KeyValue; N],
     ) -> Self {
         let tracer = global::tracer_provider().tracer("freehold");
-        let parent = parent.unwrap_or(SpanContext::NONE);
-        let parent = Context::new().with_remote_span_context(parent);
+        // A parent that is none would count as one whose trace nobody wants.
+        let parent = parent
+            .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         let builder = tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
         Self(Some(tracer.build_with_context(builder, &parent)))
     }

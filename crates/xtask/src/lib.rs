@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod checked_queries;
 pub mod finding;
+pub mod lost_predicates;
 pub mod new_module;
 pub mod parser_gaps;
 pub mod queries;

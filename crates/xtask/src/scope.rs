@@ -12,6 +12,10 @@ use crate::statement::{Name, fold};
 /// The column that names the tenant, in every tenant table, the directory's own included.
 pub const TENANT_COLUMN: &str = "tenant_id";
 
+/// The parameter that is the tenant, in every statement on a tenant table: compared with any other,
+/// a tenant's rows might be those that a caller names.
+pub const TENANT_PARAMETER: &str = "$1";
+
 /// What stands behind an alias.
 pub enum Kind<'a> {
     /// A table by its full name.
@@ -42,7 +46,7 @@ pub struct Column {
 
 /// One side of an equality.
 pub enum Side {
-    /// `$n`
+    /// `$1`
     Parameter,
     /// A column.
     Column(Column),
@@ -238,7 +242,8 @@ pub fn side(expr: &Expr) -> Option<Side> {
     match expr {
         Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => side(inner),
         Expr::Value(value) => {
-            matches!(value.value, Value::Placeholder(_)).then_some(Side::Parameter)
+            matches!(&value.value, Value::Placeholder(name) if name == TENANT_PARAMETER)
+                .then_some(Side::Parameter)
         }
         Expr::Identifier(name) => Some(Side::Column(Column { qualifier: None, name: fold(name) })),
         Expr::CompoundIdentifier(parts) => {

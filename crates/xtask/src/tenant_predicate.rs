@@ -1,6 +1,6 @@
 //! Does every tenant table of a statement carry a predicate on its tenant?
 //!
-//! A table is tied to a tenant by `tenant_id = $n`, or by an equality with the tenant of a source
+//! A table is tied to a tenant by `tenant_id = $1`, or by an equality with the tenant of a source
 //! that is tied itself: another table, an outer query's table, a `with` query or a subquery that
 //! carries the tenant through.
 
@@ -59,7 +59,7 @@ impl Checker<'_> {
             };
             if self.tenant_tables.contains(table) && !frame.bound.contains(&source.alias) {
                 let alias = &source.alias;
-                let missing = format!("`{table}` is used without `{alias}.{TENANT_COLUMN} = $n`");
+                let missing = format!("`{table}` is used without `{alias}.{TENANT_COLUMN} = $1`");
                 self.found.push(missing);
             }
         }

@@ -28,5 +28,6 @@ begin
     returning s.id;
 end
 $$;
+comment on function identity.end_stay is 'freehold_app: ends a stay in the tenant that the transaction is in';
 revoke execute on function identity.end_stay(uuid, timestamptz) from public;
 grant execute on function identity.end_stay(uuid, timestamptz) to freehold_app;

@@ -169,7 +169,10 @@ impl TokenKeys {
     }
 
     /// Signs claims, with the key whose time it is when they are issued.
-    pub(crate) fn sign(&self, claims: &Claims) -> Result<String> {
+    ///
+    /// # Errors
+    /// 503 while there is no key.
+    pub fn sign(&self, claims: &Claims) -> Result<String> {
         let keys = self.read();
         let begun = |key: &&TokenKey| key.signs_from.unix_seconds() <= claims.iat;
         // A node whose clock is behind may not have seen any begin.

@@ -45,7 +45,7 @@ enum What {
 /// How, and how much.
 #[derive(Args)]
 struct Options {
-    /// An installation that is there, like https://app.example.com; a scratch one when absent.
+    /// An installation that is there, like `https://app.example.com`; a scratch one when absent.
     #[arg(long, requires = "keys")]
     url: Option<String>,
     /// An API key of a tenant in it, or @FILE that holds one; once for each tenant. Use tenants
@@ -71,7 +71,7 @@ struct Options {
 /// How events come back to us.
 #[derive(Args, Default)]
 struct Receiving {
-    /// The URL under which the installation reaches this machine, like https://bench.example.com
+    /// The URL under which the installation reaches this machine, like `https://bench.example.com`
     /// in front of what --receive-on names. This machine's loopback when absent.
     #[arg(long, value_name = "URL", requires = "url", requires = "receive_on")]
     receiver: Option<String>,

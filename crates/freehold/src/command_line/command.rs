@@ -3,6 +3,7 @@
 use clap::{Arg, ArgAction, Command};
 
 use crate::bench;
+use crate::commands::prove_command;
 use crate::settings::SETTINGS;
 
 /// Everything that can be typed.
@@ -55,6 +56,7 @@ pub fn command() -> Command {
                      Freehold serves the same at /openapi.json and shows it at /docs.",
             ),
         )
+        .subcommand(prove_command())
         .subcommand(bench::command())
 }
 

@@ -1,12 +1,9 @@
-//! A tenant's life through the API: enough of it to fill every tenant table.
+//! A tenant's life, as `freehold prove` lives it, with the clients of the test kit.
 
-use std::time::{Duration, Instant};
-
+use freehold::prove::life;
 use freehold_egress::{Egress, Options, Policy};
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
 use serde_json::json;
-use wiremock::matchers::method;
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// What a tenant that has lived for a while has.
 pub(crate) struct Life {
@@ -26,6 +23,8 @@ pub(crate) struct Life {
     pub(crate) webhook: String,
     /// A delivery that arrived there.
     pub(crate) delivery: String,
+    /// Everything else.
+    _lived: life::Life,
 }
 
 /// The application with every module.
@@ -45,38 +44,17 @@ pub(crate) fn egress() -> Egress {
 
 /// Registers, signs in, and uses everything once.
 pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
-    let registered = register(app, name).await;
-    let owner = app.bearer(registered.text_of("accessToken"));
-    let tenant = Tenant {
-        id: registered.json()["tenant"]["id"].as_str().unwrap().parse().unwrap(),
-        slug: registered.json()["tenant"]["slug"].as_str().unwrap().to_owned(),
-        owner: registered.json()["user"]["id"].as_str().unwrap().parse().unwrap(),
-    };
-    let accounts = owner.get("/api/v1/roles").await;
-    let viewer = accounts.expect(200).json()["data"].as_array().unwrap().iter();
-    let viewer = viewer.clone().find(|role| role["name"] == "Viewer").unwrap()["id"].clone();
-    let account = owner
-        .post("/api/v1/service-accounts", json!({"name": "import", "roleIds": [viewer]}))
-        .header("idempotency-key", "the only import")
-        .await;
-    account.expect(201);
-    let role = owner.post("/api/v1/roles", json!({"name": "Support", "permissions": []})).await;
-    role.expect(201);
-    let key = owner.post("/api/v1/api-keys", json!({"name": "deploy"})).await;
-    key.expect(201);
-    let sessions = owner.get("/api/v1/auth/sessions").await;
-    let (webhook, delivery) = receive(&owner).await;
-    wind_a_clock(app, &tenant).await;
-    lose_a_month(app, &tenant).await;
+    let lived = Box::pin(life::live(&app.subject(), name)).await.unwrap();
     Life {
-        webhook,
-        delivery,
-        tenant,
-        owner,
-        api_key: key.text_of("id").to_owned(),
-        service_account: account.text_of("id").to_owned(),
-        session: sessions.json()["data"][0]["id"].as_str().unwrap().to_owned(),
-        role: role.text_of("id").to_owned(),
+        tenant: Tenant { id: lived.tenant, slug: lived.slug.clone(), owner: lived.owner },
+        owner: app.bearer(&lived.access_token),
+        api_key: lived.api_key.clone(),
+        service_account: lived.service_account.clone(),
+        session: lived.session.clone(),
+        role: lived.role.clone(),
+        webhook: lived.webhook.clone(),
+        delivery: lived.delivery.clone(),
+        _lived: lived,
     }
 }
 
@@ -84,56 +62,10 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
 pub(crate) async fn register(app: &TestApp, name: &str) -> Answer {
     let email = format!("{}@example.org", name.to_lowercase());
     let body = json!({
-        "email": email, "password": "tarn-Kelp7-obverse", "name": format!("Owner of {name}"),
+        "email": email, "password": life::PASSWORD, "name": format!("Owner of {name}"),
         "tenantName": name,
     });
     let answer = app.anonymous().post("/api/v1/auth/register", body).await;
     answer.expect(201);
     answer
-}
-
-/// A webhook that has got an event of the tenant's own product.
-async fn receive(owner: &Client) -> (String, String) {
-    let server = MockServer::start().await;
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-    let body = json!({"url": server.uri(), "events": ["order.*"]});
-    let webhook = owner.post("/api/v1/webhooks", body).await;
-    let webhook = webhook.expect(201).text_of("id").to_owned();
-    let event = json!({"type": "order.paid", "id": "order-1", "data": {"total": 7}});
-    owner.post("/api/v1/events", event).await.expect(202);
-    let log = format!("/api/v1/webhooks/{webhook}/deliveries?status=delivered");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let page = owner.get(&log).await;
-        if let Some(id) = page.expect(200).json()["data"][0]["id"].as_str() {
-            return (webhook, id.to_owned());
-        }
-        assert!(Instant::now() < deadline, "the event does not arrive");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Only sandboxes have clocks, and whoever registers gets a live tenant; the table must have rows all
-/// the same.
-async fn wind_a_clock(app: &TestApp, tenant: &Tenant) {
-    sqlx::query(
-        "insert into core.tenant_clocks (tenant_id, stands_at, set_at, frozen)
-         values ($1, now(), now(), false)",
-    )
-    .bind(*tenant.id)
-    .execute(app.sql())
-    .await
-    .unwrap();
-}
-
-/// Months of events are dropped after years; the table must have rows all the same.
-async fn lose_a_month(app: &TestApp, tenant: &Tenant) {
-    sqlx::query(
-        "insert into core.event_gaps (tenant_id, from_at, until_at, events, digest)
-         values ($1, '2015-01-01', '2015-02-01', 1, sha256(''))",
-    )
-    .bind(*tenant.id)
-    .execute(app.sql())
-    .await
-    .unwrap();
 }

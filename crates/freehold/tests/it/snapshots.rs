@@ -30,7 +30,7 @@ async fn snapshots_are_what_the_application_is() {
 }
 
 /// Compares with the file, or writes it when asked to.
-fn agrees(name: &str, text: &str) -> bool {
+pub(crate) fn agrees(name: &str, text: &str) -> bool {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../snapshots").join(name);
     if std::env::var("FREEHOLD_SNAPSHOTS").is_ok_and(|mode| mode == "write") {
         std::fs::write(&path, text).unwrap();

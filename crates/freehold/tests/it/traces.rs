@@ -23,10 +23,10 @@ use crate::life;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-type Spans = Arc<Mutex<Vec<Span>>>;
+pub(crate) type Spans = Arc<Mutex<Vec<Span>>>;
 
 /// A collector; answers with its address and what it gets.
-async fn collector() -> (String, Spans) {
+pub(crate) async fn collector() -> (String, Spans) {
     let spans = Spans::default();
     let take = |State(spans): State<Spans>, body: Bytes| async move {
         let sent = ExportTraceServiceRequest::decode(body).unwrap();

@@ -14,31 +14,31 @@ impl std::fmt::Display for Finding {
 }
 
 /// Each rule is a query that returns what breaks it: a subject, which `{}` in the sentence stands
-/// for. `tenant_tables` and `our_tables` are defined in [`PRELUDE`].
+/// for; the sentence says what is wrong, then what to do. `tenant_tables` and `our_tables` are defined in [`PRELUDE`].
 const RULES: &[(&str, &str)] = &[
     (
-        "{} has no class; say `comment on table … is 'tenant|global|claims|reference|infrastructure: …'`",
+        "{} has no class; say `comment on table {} is 'tenant: …'` (or global, claims, reference, infrastructure), and for a tenant's rows core.tenant_table('{}')",
         "select name from our_tables where class is null",
     ),
     (
-        "{} has a tenant_id, so its class is `tenant` (or `claims`, or `global` without rights for freehold_app)",
+        "{} has a tenant_id and freehold_app may read it; say `tenant: …` in its comment and call core.tenant_table('{}'), or revoke what freehold_app may",
         "select t.name from our_tables t
          join pg_attribute a on a.attrelid = t.oid and a.attname = 'tenant_id' and not a.attisdropped
          where t.class not in ('tenant', 'claims') and not t.relispartition
            and has_table_privilege('freehold_app', t.oid, 'select')",
     ),
     (
-        "{} is a tenant table without `tenant_id uuid not null`",
+        "{} is a tenant table without `tenant_id uuid not null`; add it, first in the table and in its primary key",
         "select t.name from tenant_tables t where not exists (
            select from pg_attribute a where a.attrelid = t.oid and a.attname = 'tenant_id'
              and a.attnotnull and a.atttypid = 'uuid'::regtype)",
     ),
     (
-        "row-level security is not enabled and forced on {}; call core.tenant_table",
+        "row-level security is not enabled and forced on {}; call core.tenant_table('{}')",
         "select name from tenant_tables where not (relrowsecurity and relforcerowsecurity)",
     ),
     (
-        "{}: freehold_app must have exactly the canonical policy; call core.tenant_table and write no policy by hand",
+        "{}: freehold_app must have exactly the canonical policy; call core.tenant_table('{}') and write no policy by hand",
         "select t.name from tenant_tables t
          where (select array_agg(p.polname::text || ' ' || p.polcmd::text || ' ' || p.polpermissive::text || ' '
                   || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' | '
@@ -51,14 +51,14 @@ const RULES: &[(&str, &str)] = &[
              || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid)']",
     ),
     (
-        "{}: every key and index of a tenant table begins with tenant_id (claims: only their primary key may not)",
+        "{}: every key and index of a tenant table begins with tenant_id (claims: only their primary key may not); put it first, and keep what is unique in the whole installation in core.claims",
         "select t.name || ' index ' || i.indexrelid::regclass from tenant_tables t
          join pg_index i on i.indrelid = t.oid
          left join pg_attribute a on a.attrelid = t.oid and a.attnum = i.indkey[0]
          where a.attname is distinct from 'tenant_id' and not (t.class = 'claims' and i.indisprimary)",
     ),
     (
-        "{}: a foreign key of a tenant table carries tenant_id on both sides, or points to a global or reference table",
+        "{}: a foreign key of a tenant table carries tenant_id on both sides, or points to a global or reference table; write foreign key (tenant_id, …) references … (tenant_id, …)",
         "select t.name || ' ' || c.conname from tenant_tables t
          join pg_constraint c on c.conrelid = t.oid and c.contype = 'f' and c.conparentid = 0
          join tenant_tables f on f.oid = c.confrelid
@@ -79,29 +79,29 @@ const RULES: &[(&str, &str)] = &[
          join pg_index i on i.indrelid = t.oid where i.indexprs is not null",
     ),
     (
-        "{} has a trigger; sharding refuses triggers on tenant tables",
+        "{} is a trigger on a tenant table, which sharding refuses; do it in the statement that writes, or in a subscriber to its event",
         "select t.name || ' ' || g.tgname from tenant_tables t
          join pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal",
     ),
     (
-        "freehold_app may {}; it has select, insert, update, delete and nothing else",
+        "freehold_app may {}; revoke it: it has select, insert, update, delete and nothing else",
         "select p.verb || ' ' || t.name from our_tables t
          cross join (values ('truncate'), ('references'), ('trigger')) as p (verb)
          where has_table_privilege('freehold_app', t.oid, p.verb)",
     ),
     (
-        "freehold_app may change core.events ({}); it may insert and select only",
+        "freehold_app may change core.events ({}); revoke it: it may insert and select only",
         "select p.verb from (values ('update'), ('delete')) as p (verb)
          where has_table_privilege('freehold_app', 'core.events', p.verb)",
     ),
     (
-        "freehold_app may write {}; global and reference tables are not its to write",
+        "freehold_app may write {}; revoke it, or make it a tenant table: global and reference tables are not its to write",
         "select t.name from our_tables t
          where t.class in ('global', 'reference')
            and has_table_privilege('freehold_app', t.oid, 'insert, update, delete')",
     ),
     (
-        "a role of ours has rights on {}, a partition; read through the parent, whose policy it would bypass",
+        "a role of ours has rights on {}, a partition; revoke them and read through the parent, whose policy they would bypass",
         "select t.name from our_tables t
          cross join (values ('freehold_app'), ('freehold_account'), ('freehold_dispatch'), ('freehold_platform')) as r (name)
          where t.relispartition and has_table_privilege(r.name, t.oid, 'select, insert, update, delete')",
@@ -113,13 +113,20 @@ const RULES: &[(&str, &str)] = &[
            and not coalesce(c.reloptions @> array['security_invoker=true'], false)",
     ),
     (
-        "function {} runs with its owner's rights and must fix its search_path",
+        "function {} runs with its owner's rights and must fix its search_path; add `set search_path = …` to it",
         "select p.oid::regprocedure::text from pg_proc p
          where pg_get_userbyid(p.proowner) = 'freehold_owner' and p.prosecdef
            and not coalesce(array_to_string(p.proconfig, ',') like 'search_path=%', false)",
     ),
     (
-        "{} is not owned by freehold_owner; whoever owns a table can switch its security off",
+        "function {} runs with its owner's rights and freehold_app may call it; revoke that, or say in its comment why it reaches no other tenant: `comment on function {} is 'freehold_app: …'`",
+        "select p.oid::regprocedure::text from pg_proc p
+         where pg_get_userbyid(p.proowner) = 'freehold_owner' and p.prosecdef
+           and has_function_privilege('freehold_app', p.oid, 'execute')
+           and coalesce(obj_description(p.oid, 'pg_proc') !~ '^freehold_app: ', true)",
+    ),
+    (
+        "{} is not owned by freehold_owner, and whoever owns a table can switch its security off; say `alter table {} owner to freehold_owner`",
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
          join pg_namespace core on core.nspname = 'core'
          where c.relkind in ('r', 'p') and n.nspowner = core.nspowner and c.relowner <> core.nspowner",

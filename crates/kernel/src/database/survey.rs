@@ -53,7 +53,15 @@ pub struct Found {
 }
 
 /// Asks a database everything.
-pub async fn survey(config: &Config, modules: &[Module]) -> Survey {
+pub fn survey<'a>(
+    config: &'a Config,
+    modules: &[Module],
+) -> impl Future<Output = Survey> + Send + use<'a> {
+    // Modules stay with one thread; what is asked of them is known before anybody waits.
+    ask(config, versions(modules))
+}
+
+async fn ask(config: &Config, wanted: Vec<(&'static str, i64)>) -> Survey {
     let (app, system) = (&config.database_url, &config.database_system_url);
     let (can_app, can_system) = (can_log_in(app).await, can_log_in(system).await);
     let direct = match &config.database_direct_url {
@@ -61,16 +69,16 @@ pub async fn survey(config: &Config, modules: &[Module]) -> Survey {
         None => None,
     };
     let found = match (&can_app, &can_system) {
-        (Ok(()), Ok(())) => Some(look(config, modules).await),
+        (Ok(()), Ok(())) => Some(look(config, &wanted).await),
         _ => None,
     };
     Survey { app: can_app, system: can_system, direct, found }
 }
 
-async fn look(config: &Config, modules: &[Module]) -> Result<Found, sqlx::Error> {
+async fn look(config: &Config, wanted: &[(&'static str, i64)]) -> Result<Found, sqlx::Error> {
     let app = pool(&config.database_url, 1).await?;
     let system = pool(&config.database_system_url, 1).await?;
-    let schema = match release::check(&system, &versions(modules)).await {
+    let schema = match release::check(&system, wanted).await {
         Ok(fits) => fits.err(),
         // The roles are there, and what a migration grants them is not.
         Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some("42501") => {

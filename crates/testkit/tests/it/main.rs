@@ -37,3 +37,4 @@ mod stream;
 mod things;
 mod transactions;
 mod work;
+mod wrong_module;

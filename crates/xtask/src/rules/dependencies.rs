@@ -19,14 +19,20 @@ const MODULE: Allowance = Allowance {
 };
 
 /// Crates with a fixed list; any other crate may depend on everything but modules.
-const CRATES: [(&str, Allowance); 4] = [
+const CRATES: [(&str, Allowance); 5] = [
     ("freehold-kernel", Allowance { normal: &["freehold-kernel-derive"], dev: &[] }),
     ("freehold-kernel-derive", Allowance { normal: &[], dev: &[] }),
     ("freehold-embedded-postgres", Allowance { normal: &[], dev: &[] }),
+    ("freehold-proof", Allowance { normal: &["freehold-kernel"], dev: &[] }),
     (
         "freehold-testkit",
         Allowance {
-            normal: &["freehold-kernel", "freehold-embedded-postgres", "freehold-simulators"],
+            normal: &[
+                "freehold-kernel",
+                "freehold-embedded-postgres",
+                "freehold-proof",
+                "freehold-simulators",
+            ],
             dev: &[],
         },
     ),

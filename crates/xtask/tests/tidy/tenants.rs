@@ -28,7 +28,8 @@ fn tied(sql: &str) {
 
 #[test]
 fn a_select_names_its_tenant() {
-    loose("select id from quota.a where id = $1", "`quota.a` is used without `a.tenant_id = $n`");
+    loose("select id from quota.a where id = $1", "`quota.a` is used without `a.tenant_id = $1`");
+    loose("select id from quota.a where tenant_id = $2 and id = $1", "`quota.a` is used without");
     loose("select x.id from quota.a x where tenant_id = $1 or true", "`quota.a` is used without");
     loose("select x.id from quota.a x where x.tenant_id <> $1", "`quota.a` is used without");
     loose("select x.id from quota.a x where x.tenant_id = x.id", "`quota.a` is used without");
@@ -44,7 +45,7 @@ fn each_joined_table_is_tied_to_the_tenant() {
     let join = |on: &str| {
         format!("select x.id from quota.a x join quota.b y on {on} where x.tenant_id = $1")
     };
-    loose(&join("y.id = x.id"), "`quota.b` is used without `y.tenant_id = $n`");
+    loose(&join("y.id = x.id"), "`quota.b` is used without `y.tenant_id = $1`");
     tied(&join("y.tenant_id = x.tenant_id and y.id = x.id"));
     tied(&join("(y.tenant_id, y.id) = (x.tenant_id, x.id)"));
     tied("select x.id from quota.a x join quota.b y using (tenant_id, id) where x.tenant_id = $1");

@@ -3,7 +3,7 @@
 use freehold_kernel::TenantId;
 use sqlx::AssertSqlSafe;
 
-use crate::app::TestApp;
+use crate::{Result, Subject};
 
 /// One table of the class `tenant` or `claims`; partitions have their parent's security.
 pub(super) struct Table {
@@ -51,37 +51,39 @@ order by 1";
 
 impl Table {
     /// Every tenant table of the application.
-    pub(super) async fn all(app: &TestApp) -> Vec<Self> {
+    pub(super) async fn all(subject: &Subject) -> Result<Vec<Self>> {
         let rows: Vec<(i64, String, Vec<String>, Vec<String>)> =
-            sqlx::query_as(ALL).fetch_all(app.sql()).await.expect("the catalogue's tables");
-        rows.into_iter().map(|(oid, name, columns, key)| Self { oid, name, columns, key }).collect()
+            sqlx::query_as(ALL).fetch_all(&subject.superuser).await?;
+        let tables =
+            rows.into_iter().map(|(oid, name, columns, key)| Self { oid, name, columns, key });
+        Ok(tables.collect())
     }
 
     /// Its foreign keys to tenant tables.
-    pub(super) async fn foreign_keys(&self, app: &TestApp) -> Vec<ForeignKey> {
-        let rows: Vec<(String, String, Vec<String>, Vec<String>)> = sqlx::query_as(FOREIGN_KEYS)
-            .bind(self.oid)
-            .fetch_all(app.sql())
-            .await
-            .expect("the catalogue's foreign keys");
-        rows.into_iter()
-            .map(|(name, target, here, there)| ForeignKey {
-                name,
-                target,
-                columns: here.into_iter().zip(there).collect(),
-            })
-            .collect()
+    pub(super) async fn foreign_keys(&self, subject: &Subject) -> Result<Vec<ForeignKey>> {
+        let rows: Vec<(String, String, Vec<String>, Vec<String>)> =
+            sqlx::query_as(FOREIGN_KEYS).bind(self.oid).fetch_all(&subject.superuser).await?;
+        let keys = rows.into_iter().map(|(name, target, here, there)| ForeignKey {
+            name,
+            target,
+            columns: here.into_iter().zip(there).collect(),
+        });
+        Ok(keys.collect())
     }
 
     /// Some row of a tenant, as JSON text, read past all security.
-    pub(super) async fn row_of(&self, app: &TestApp, tenant: TenantId) -> Option<String> {
+    pub(super) async fn row_of(
+        &self,
+        subject: &Subject,
+        tenant: TenantId,
+    ) -> Result<Option<String>> {
         let query =
             format!("select to_jsonb(t)::text from {} t where tenant_id = $1 limit 1", self.name);
-        sqlx::query_scalar(AssertSqlSafe(query))
+        let row = sqlx::query_scalar(AssertSqlSafe(query))
             .bind(*tenant)
-            .fetch_optional(app.sql())
-            .await
-            .expect("a row of a tenant table")
+            .fetch_optional(&subject.superuser)
+            .await?;
+        Ok(row)
     }
 
     /// An insert that copies a row given as JSON text.

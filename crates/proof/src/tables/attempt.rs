@@ -3,7 +3,7 @@
 use freehold_kernel::TenantId;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::app::TestApp;
+use crate::{Error, Result, Subject};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,32 +31,34 @@ impl Outcome {
 }
 
 /// Runs one statement as `freehold_app` in a tenant, or in none, and undoes it.
-pub(super) async fn attempt(app: &TestApp, tenant: Option<TenantId>, sql: &str) -> Outcome {
-    let mut connection = PgConnection::connect(&app.database_url("freehold_app"))
-        .await
-        .expect("a connection as freehold_app");
+pub(super) async fn attempt(
+    subject: &Subject,
+    tenant: Option<TenantId>,
+    sql: &str,
+) -> Result<Outcome> {
+    let mut connection = PgConnection::connect(&subject.app.config().database_url).await?;
     let opening = match tenant {
         Some(tenant) => format!("begin; set local app.tenant_id = '{}'", tenant.uuid()),
         None => "begin".to_owned(),
     };
-    run(&mut connection, &opening).await.expect("a transaction as freehold_app");
+    run(&mut connection, &opening).await?;
     let outcome = match run(&mut connection, sql).await {
         // What is deferred would be refused at COMMIT; there is none here.
         Ok(rows) => run(&mut connection, "set constraints all immediate").await.map(|_| rows),
         Err(error) => Err(error),
     };
     // Not committed: closing the connection rolls back.
-    connection.close().await.expect("the end of a connection");
+    connection.close().await?;
     match outcome {
-        Ok(rows) => Outcome::Rows(rows),
+        Ok(rows) => Ok(Outcome::Rows(rows)),
         Err(sqlx::Error::Database(refusal)) => {
-            Outcome::Refused(refusal.code().unwrap_or_default().into_owned())
+            Ok(Outcome::Refused(refusal.code().unwrap_or_default().into_owned()))
         }
-        Err(error) => panic!("the sweep could not run: {error}\n{sql}"),
+        Err(error) => Err(Error::Statement { error, sql: sql.to_owned() }),
     }
 }
 
-async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, sqlx::Error> {
+async fn run(connection: &mut PgConnection, sql: &str) -> std::result::Result<u64, sqlx::Error> {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     Ok(sql.execute(connection).await?.rows_affected())
 }

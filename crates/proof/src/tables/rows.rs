@@ -1,20 +1,22 @@
 //! Every verb, on the rows of another tenant.
 
+use crate::Result;
+
 use super::Sweep;
-use super::attempt::{NOT_ALLOWED, Outcome, attempt};
+use super::attempt::{NOT_ALLOWED, Outcome};
 use super::table::Table;
 
 impl Sweep<'_> {
-    pub(super) async fn rows(&mut self, table: &Table) {
+    pub(super) async fn rows(&mut self, table: &Table) -> Result<()> {
         let name = &table.name;
-        let (a, b) = (self.a.id, self.b.id);
+        let (a, b) = (self.a, self.b);
         let theirs = format!("where tenant_id = '{}'", b.uuid());
         for (verb, statement) in [
             ("read", format!("select from {name} {theirs}")),
             ("change", format!("update {name} set tenant_id = tenant_id {theirs}")),
             ("remove", format!("delete from {name} {theirs}")),
         ] {
-            let outcome = attempt(self.app, Some(a), &statement).await;
+            let outcome = self.attempt(Some(a), &statement).await?;
             if !outcome.reached_nothing() {
                 self.got_through(table, &format!("{verb} the other's rows"), &outcome);
             }
@@ -24,36 +26,37 @@ impl Sweep<'_> {
             ("change", format!("update {name} set tenant_id = tenant_id")),
             ("remove", format!("delete from {name}")),
         ] {
-            let outcome = attempt(self.app, None, &statement).await;
+            let outcome = self.attempt(None, &statement).await?;
             if !outcome.reached_nothing() {
                 self.got_through(table, &format!("{verb} rows when no tenant is set"), &outcome);
             }
         }
-        self.writes(table).await;
+        self.writes(table).await
     }
 
     /// Writing a row of the other tenant, in every way there is.
-    async fn writes(&mut self, table: &Table) {
-        let Some(row) = table.row_of(self.app, self.b.id).await else { return };
+    async fn writes(&mut self, table: &Table) -> Result<()> {
+        let Some(row) = table.row_of(self.subject, self.b).await? else { return Ok(()) };
         let (copy, key) = (table.copy(&row), table.key.join(", "));
         let upsert =
             format!("{copy} on conflict ({key}) do update set tenant_id = excluded.tenant_id");
         let give_away = format!(
             "update {} set tenant_id = '{}' where tenant_id = '{}'",
             table.name,
-            self.b.id.uuid(),
-            self.a.id.uuid()
+            self.b.uuid(),
+            self.a.uuid()
         );
         for (verb, statement) in [
             ("insert a row of the other's", copy),
             ("upsert a row of the other's", upsert),
             ("give a row of its own to the other", give_away),
         ] {
-            let outcome = attempt(self.app, Some(self.a.id), &statement).await;
+            let outcome = self.attempt(Some(self.a), &statement).await?;
             if !outcome.is_refused_with(NOT_ALLOWED) {
                 self.got_through(table, verb, &outcome);
             }
         }
+        Ok(())
     }
 
     fn got_through(&mut self, table: &Table, what: &str, outcome: &Outcome) {

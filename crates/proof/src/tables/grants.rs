@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::app::TestApp;
+use crate::{Result, Subject};
 
 /// Each table, its class, and the verbs of each role; verbs that a role has on some columns only
 /// name them.
@@ -35,9 +35,12 @@ select t.name, coalesce(t.class, ''), array(
 from tables t order by t.name collate \"C\"";
 
 /// Each database role × table × verb, as a Markdown table.
-pub async fn grants(app: &TestApp) -> String {
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn grants(subject: &Subject) -> Result<String> {
     let rows: Vec<(String, String, Vec<String>)> =
-        sqlx::query_as(GRANTS).fetch_all(app.sql()).await.expect("the grants on all tables");
+        sqlx::query_as(GRANTS).fetch_all(&subject.superuser).await?;
     let mut text = String::from(
         "| table | class | app | account | dispatch | platform | system |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -46,5 +49,5 @@ pub async fn grants(app: &TestApp) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {table} | {class} | {} |", roles.join(" | "));
     }
-    text
+    Ok(text)
 }

@@ -2,13 +2,15 @@
 
 use sqlx::AssertSqlSafe;
 
+use crate::Result;
+
 use super::Sweep;
-use super::attempt::{NO_SUCH_ROW, NOT_ALLOWED, Outcome, attempt};
+use super::attempt::{NO_SUCH_ROW, NOT_ALLOWED, Outcome};
 use super::table::{ForeignKey, Table};
 
 impl Sweep<'_> {
-    pub(super) async fn foreign_keys(&mut self, table: &Table) {
-        for key in table.foreign_keys(self.app).await {
+    pub(super) async fn foreign_keys(&mut self, table: &Table) -> Result<()> {
+        for key in table.foreign_keys(self.subject).await? {
             let carries_tenant = ("tenant_id".to_owned(), "tenant_id".to_owned());
             if !key.columns.contains(&carries_tenant) {
                 let sentence = format!(
@@ -18,13 +20,14 @@ impl Sweep<'_> {
                 );
                 self.report(table, &sentence);
             }
-            self.point_across(table, &key).await;
+            self.point_across(table, &key).await?;
         }
+        Ok(())
     }
 
     /// Points a row of `a` at a row of `b`.
-    async fn point_across(&mut self, table: &Table, key: &ForeignKey) {
-        let Some(values) = self.target_of_b(key).await else { return };
+    async fn point_across(&mut self, table: &Table, key: &ForeignKey) -> Result<()> {
+        let Some(values) = self.target_of_b(key).await? else { return Ok(()) };
         let own: Vec<&String> = key
             .columns
             .iter()
@@ -41,9 +44,9 @@ impl Sweep<'_> {
             "update {} set {} where tenant_id = '{}'",
             table.name,
             sets.collect::<Vec<_>>().join(", "),
-            self.a.id.uuid()
+            self.a.uuid()
         );
-        let outcome = attempt(self.app, Some(self.a.id), &statement).await;
+        let outcome = self.attempt(Some(self.a), &statement).await?;
         // A row that is refused for another reason (a check, a unique key) was not let through.
         let went_through = matches!(outcome, Outcome::Rows(rows) if rows > 0);
         let expected = outcome.is_refused_with(NO_SUCH_ROW) || outcome.is_refused_with(NOT_ALLOWED);
@@ -55,10 +58,11 @@ impl Sweep<'_> {
             );
             self.report(table, &sentence);
         }
+        Ok(())
     }
 
     /// What names a row of `b` that `a` has nothing like, without the tenant.
-    async fn target_of_b(&self, key: &ForeignKey) -> Option<Vec<Option<String>>> {
+    async fn target_of_b(&self, key: &ForeignKey) -> Result<Option<Vec<Option<String>>>> {
         let theirs: Vec<&String> = key
             .columns
             .iter()
@@ -66,7 +70,7 @@ impl Sweep<'_> {
             .map(|(_, there)| there)
             .collect();
         if theirs.is_empty() {
-            return None;
+            return Ok(None);
         }
         let texts: Vec<_> = theirs.iter().map(|column| format!("b.{column}::text")).collect();
         let same: Vec<_> = theirs.iter().map(|column| format!("a.{column} = b.{column}")).collect();
@@ -77,11 +81,11 @@ impl Sweep<'_> {
             same.join(" and "),
             target = key.target,
         );
-        sqlx::query_scalar(AssertSqlSafe(query))
-            .bind(*self.b.id)
-            .bind(*self.a.id)
-            .fetch_optional(self.app.sql())
-            .await
-            .expect("a row for a foreign key to point at")
+        let found = sqlx::query_scalar(AssertSqlSafe(query))
+            .bind(*self.b)
+            .bind(*self.a)
+            .fetch_optional(&self.subject.superuser)
+            .await?;
+        Ok(found)
     }
 }
