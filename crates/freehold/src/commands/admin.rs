@@ -103,7 +103,9 @@ async fn add(app: &Arc<App>, matches: &ArgMatches) -> anyhow::Result<()> {
         )),
         Added::Known => say::line(&format!(
             "{email} is an operator now, with the password they have. Signed in elsewhere, they \
-             change to the tenant `platform`: POST /api/v1/auth/switch-tenant"
+             change to the tenant `platform`: POST /api/v1/auth/switch-tenant\nAddresses are not \
+             confirmed yet: make sure that it was they who registered with it, and not somebody \
+             in their name."
         )),
         Added::Already => {
             say::line(&format!("{email} has been an operator before; nothing has changed."));

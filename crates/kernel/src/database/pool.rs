@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 type Transactions = <Postgres as Database>::TransactionManager;
 
-/// How long a connection may rest; so long, at the most, PostgreSQL sees an idle transaction.
+/// How long a connection rests before it goes back, and how often that is looked at: PostgreSQL sees
+/// an idle transaction for about twice as long at the most.
 const REST: Duration = Duration::from_millis(5);
 /// After so long a connection goes back to sqlx's pool once, which closes those that are too old.
 const HANDED_ON_MAX: Duration = Duration::from_secs(60);
