@@ -92,7 +92,7 @@ fn egress() -> Result<Egress> {
     Ok(Egress::new(Options { policy: Policy::development(), ..Options::default() })?)
 }
 
-fn config(place: &Place) -> Config {
+pub(crate) fn config(place: &Place) -> Config {
     Config {
         database_url: place.url("freehold_app"),
         database_system_url: place.url("freehold_system"),

@@ -13,7 +13,9 @@ mod idle;
 mod latency;
 mod load;
 mod logins;
+mod peers;
 mod place;
+mod queue;
 mod receiver;
 mod report;
 mod rows;
@@ -53,12 +55,15 @@ struct Options {
     #[arg(long, default_value_t = 32)]
     connections: u32,
     /// Only these rows, separated by commas: read, patch, post, tokens, login, login-beside, flood, latency, events,
-    /// events-batch, backlog, start, idle. Their ceilings go with them.
+    /// events-batch, backlog, start, idle, jobs, jobs-peers. Their ceilings go with them.
     #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
     /// Tenants that send events, each to a webhook of its own.
     #[arg(long, default_value_t = 8)]
     tenants: usize,
+    /// How many jobs the rows about the queue enqueue and run.
+    #[arg(long, default_value_t = 200_000)]
+    jobs: u64,
     /// Have PostgreSQL count its statements, which costs a little, and say what took its time in
     /// the rows about events.
     #[arg(long)]
@@ -71,7 +76,7 @@ struct Options {
 const REQUESTS: [&str; 3] = ["read", "patch", "post"];
 const WEBHOOKS: [&str; 4] = ["latency", "events", "events-batch", "backlog"];
 const LOGINS: [&str; 3] = ["login", "login-beside", "flood"];
-const ROWS: [&str; 13] = [
+const ROWS: [&str; 15] = [
     "read",
     "patch",
     "post",
@@ -85,6 +90,8 @@ const ROWS: [&str; 13] = [
     "backlog",
     "start",
     "idle",
+    "jobs",
+    "jobs-peers",
 ];
 
 impl Options {
@@ -154,6 +161,9 @@ async fn run(options: &Options, place: &Place) -> Result<Report> {
             webhooks::measure(options, place, &application, &mut report).await?;
         }
         application.stop().await?;
+    }
+    if options.wants_any(&["jobs", "jobs-peers"]) {
+        queue::measure(options, place, &mut report).await?;
     }
     if options.wants("start") {
         start::measure(place, &mut report).await?;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sqlx::migrate::Migrator;
 use tokio::task::JoinSet;
 
 use crate::actor::{Permissions, SystemRole};
@@ -15,21 +14,21 @@ use crate::clocks::{self, Clocks};
 use crate::config::Config;
 use crate::crypto::Keyring;
 use crate::cx::Origin;
-use crate::database::{CORE, Database, Finding, Migration};
+use crate::database::{Database, Finding, Migration};
 use crate::error::Result;
-use crate::event::EventRecord;
 use crate::housekeeping;
 use crate::http::{Described, Health, Operation, Route, document};
 use crate::limits::RateLimiter;
 use crate::metrics::Metrics;
 use crate::module::{ChangeListener, EventType, Module, Permission, Resource, StartHook};
 use crate::ports::Authenticate;
+use crate::queue::{self, JobKind, Queue};
 use crate::start_error::StartError;
-use crate::stream::{self, InFlight, JobKind, Schedule, Subscriber, Wakers};
+use crate::stream::{self, Schedule, Subscriber, Wakers};
 use crate::subject_keys::SubjectKeys;
 use crate::trace::Cause;
 use crate::tx::{AccountTx, Opening, Slot, SystemTx, Tx};
-use crate::{Named, TenantId, directory};
+use crate::{TenantId, assembly};
 
 /// How long the pools may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ pub struct App {
     changes: Changes,
     clocks: Clocks,
     wakers: Wakers,
-    in_flight: InFlight,
+    queue: Queue,
     metrics: Metrics,
     health: Health,
     parts: Parts,
@@ -107,6 +106,7 @@ impl App {
         }
         let app = Arc::new(Self {
             keyring: Keyring::new(&config.secret_key, &config.secret_key_previous),
+            queue: Queue::new(&config.limits.lanes),
             config,
             database,
             limiter: RateLimiter::default(),
@@ -114,7 +114,6 @@ impl App {
             changes: Changes::default(),
             clocks: Clocks::default(),
             wakers: Wakers::new(parts.subscribers.iter().map(|subscriber| subscriber.name)),
-            in_flight: InFlight::default(),
             metrics: Metrics::default(),
             health: Health::default(),
             parts,
@@ -231,13 +230,14 @@ impl App {
         Ok(self.database.inspect().await?)
     }
 
-    /// Makes the months of `core.events` around today, ahead of need.
+    /// Makes the months of `core.events` and the days of `core.jobs_done` around today.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn make_event_partitions(self: &Arc<Self>) -> Result<()> {
         let mut tx = SystemTx::begin(self.origin()).await?;
         housekeeping::make_partitions(&mut tx).await?;
+        queue::tend_days(&mut tx).await?;
         tx.commit().await
     }
 
@@ -261,11 +261,11 @@ impl App {
         let grace = self.config.limits.shutdown_grace;
         let left = grace
             .saturating_sub(self.stopping_since.get().map(Instant::elapsed).unwrap_or_default());
-        let ended = async { tokio::join!(requests, self.in_flight.ended()) };
+        let ended = async { tokio::join!(requests, self.queue.in_flight().ended()) };
         if tokio::time::timeout(left, ended).await.is_err() {
             tracing::warn!("some requests or jobs did not finish within {} s", grace.as_secs());
         }
-        if let Err(error) = stream::hand_back(self).await {
+        if let Err(error) = queue::hand_back(self).await {
             tracing::warn!(%error, "jobs could not be given back; others take them over in time");
         }
         self.stop().await;
@@ -322,8 +322,8 @@ impl App {
         &self.wakers
     }
 
-    pub(crate) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// What this node counts.
@@ -408,6 +408,7 @@ impl App {
             let Some(app) = app.upgrade() else { return };
             app.metrics.change_heard(change.age(app.config.clock.now()));
             app.subject_keys.forget(change);
+            app.queue.heard(&app, change);
             if !clocks::concerns(change) {
                 return;
             }
@@ -437,13 +438,13 @@ impl Parts {
 
 /// Merges what modules registered and refuses what does not fit together.
 fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError> {
-    let faults = crate::assembly::check(&modules);
+    let faults = assembly::check(&modules);
     if !faults.is_empty() {
         return Err(StartError::Assembly(faults));
     }
     let (mut parts, mut hooks) = (Parts::default(), Vec::new());
     let mut listeners = Vec::new();
-    parts.versions = versions(&modules);
+    parts.versions = assembly::versions(&modules);
     for module in modules {
         parts.modules.push(module.name);
         parts.resources.extend(module.resources);
@@ -470,26 +471,6 @@ fn assemble(modules: Vec<Module>) -> Result<(Parts, Vec<StartHook>), StartError>
     parts.routes.sort_by(|a, b| (&a.path, a.method.as_str()).cmp(&(&b.path, b.method.as_str())));
     Ok((parts, hooks))
 }
-
-/// Each schema of these modules and of the kernel, and the number of its last migration.
-pub(crate) fn versions(modules: &[Module]) -> Vec<(&'static str, i64)> {
-    let theirs = modules.iter().filter_map(|module| last_of(module.name, module.migrations?));
-    last_of("core", &CORE).into_iter().chain(theirs).collect()
-}
-
-fn last_of(schema: &'static str, files: &Migrator) -> Option<(&'static str, i64)> {
-    Some((schema, files.iter().map(|file| file.version).max()?))
-}
-
-/// Prefixes of ids that the kernel hands out itself.
-pub(crate) const OWN_PREFIXES: [&str; 6] = [
-    directory::Tenant::PREFIX,
-    directory::User::PREFIX,
-    directory::ServiceAccount::PREFIX,
-    crate::actor::Role::PREFIX,
-    EventRecord::PREFIX,
-    "req",
-];
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

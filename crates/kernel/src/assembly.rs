@@ -5,9 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 
-use crate::app::OWN_PREFIXES;
+use sqlx::migrate::Migrator;
+
+use crate::database::CORE;
+use crate::event::EventRecord;
 use crate::http::{Access, Operation};
 use crate::module::Module;
+use crate::{Named, directory, queue};
 
 /// Everything that does not fit; empty when the application may start.
 pub(crate) fn check(modules: &[Module]) -> Vec<String> {
@@ -111,6 +115,27 @@ fn routes(module: &Module, modules: &[Module]) -> Vec<String> {
     }
     faults
 }
+
+/// Each schema of these modules and of the kernel, and the number of its last migration.
+pub(crate) fn versions(modules: &[Module]) -> Vec<(&'static str, i64)> {
+    let theirs = modules.iter().filter_map(|module| last_of(module.name, module.migrations?));
+    last_of("core", &CORE).into_iter().chain(theirs).collect()
+}
+
+fn last_of(schema: &'static str, files: &Migrator) -> Option<(&'static str, i64)> {
+    Some((schema, files.iter().map(|file| file.version).max()?))
+}
+
+/// Prefixes of ids that the kernel hands out itself.
+const OWN_PREFIXES: [&str; 7] = [
+    directory::Tenant::PREFIX,
+    directory::User::PREFIX,
+    directory::ServiceAccount::PREFIX,
+    crate::actor::Role::PREFIX,
+    EventRecord::PREFIX,
+    queue::JobName::PREFIX,
+    "req",
+];
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::database::Db;
 use crate::error::Result;
-use crate::stream::job::interval;
+use crate::queue::job::interval;
 use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
@@ -43,6 +43,8 @@ impl Change {
 
 /// How far a look goes back: whatever commits becomes visible within the time of a request.
 const WINDOW: Duration = Duration::from_secs(60);
+/// A look tells the database of no more changes that it need not be told of.
+const CARRIED_MAX: usize = 1_000;
 /// Rows stay this long; whoever did not look for longer has nothing left that it remembers.
 const KEPT: Duration = Duration::from_secs(10 * 60);
 
@@ -76,6 +78,13 @@ impl Changes {
     /// There is something recent to read.
     pub(crate) fn look(&self) {
         self.to_look.notify_one();
+    }
+
+    /// What was acted on within the window; nothing when that is more than a look should carry, which
+    /// then finds everything again.
+    pub(crate) fn acted_on(&self) -> Vec<Uuid> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() > CARRIED_MAX { Vec::new() } else { seen.iter().copied().collect() }
     }
 
     /// How far back to look: further, when the database was out of reach for a while.

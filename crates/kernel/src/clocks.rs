@@ -108,14 +108,14 @@ pub(crate) async fn release_due(tx: &mut SystemTx) -> Result<()> {
          with due as (
            select j.id, j.virtual_at from core.jobs j
            join core.tenant_clocks c on c.tenant_id = j.tenant_id
-           where j.claim is null and j.run_at = 'infinity' and j.virtual_at
+           where j.state = 'delayed' and j.run_at = 'infinity' and j.virtual_at
              <= c.stands_at + case when c.frozen then interval '0' else $1 - c.set_at end
            for update of j skip locked
          ), placed as (
            select id, row_number() over (order by virtual_at desc, id desc) as place from due
          )
          update core.jobs j
-         set run_at = statement_timestamp() - place * interval '1 microsecond'
+         set state = 'waiting', run_at = statement_timestamp() - place * interval '1 microsecond'
          from placed where j.id = placed.id",
         real as _,
     )

@@ -57,6 +57,30 @@ impl Duties {
     }
 }
 
+/// How many jobs of each lane a node works on at once. A tenant has a quarter of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    /// What somebody waits for.
+    pub transactional: usize,
+    /// The ordinary.
+    pub standard: usize,
+    /// Much of it, whenever.
+    pub bulk: usize,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { transactional: 128, standard: 512, bulk: 64 }
+    }
+}
+
+impl Lanes {
+    /// In the order of the lanes.
+    pub(crate) fn places(&self) -> [usize; 3] {
+        [self.transactional, self.standard, self.bulk]
+    }
+}
+
 /// What stands between us and PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pooler {
@@ -91,6 +115,12 @@ pub struct Limits {
     pub shutdown_grace: Duration,
     /// Months that events, and with them the audit log, are kept.
     pub events_kept_months: u32,
+    /// How many jobs a node works on at once.
+    pub lanes: Lanes,
+    /// How long jobs that are done can be looked at.
+    pub done_jobs_kept: Duration,
+    /// How long jobs that were given up can be looked at and run again.
+    pub failed_jobs_kept: Duration,
 }
 
 impl Default for Limits {
@@ -107,6 +137,9 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(25),
             // As long as laws commonly ask for records of a business.
             events_kept_months: 84,
+            lanes: Lanes::default(),
+            done_jobs_kept: Duration::from_secs(24 * 60 * 60),
+            failed_jobs_kept: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }

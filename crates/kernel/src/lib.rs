@@ -20,6 +20,7 @@ mod limits;
 mod metrics;
 mod module;
 pub mod ports;
+mod queue;
 pub mod rules;
 mod slugs;
 mod start_error;
@@ -35,7 +36,7 @@ pub use app::{App, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;
 pub use clocks::TenantClock;
-pub use config::{Config, Duties, Limits, Pooler};
+pub use config::{Config, Duties, Lanes, Limits, Pooler};
 pub use cx::Cx;
 pub use database::{Db, Finding, MigrateError, Migration, SchemaError, fingerprint, migrate};
 pub use database::{Found, Survey, survey};
@@ -56,11 +57,12 @@ pub use id::{Id, Named, NotAnId};
 pub use limits::{Decision, Quota, RateLimiter};
 pub use metrics::{Metrics, Series};
 pub use module::{EventType, Module, Permission, Resource};
-pub use start_error::StartError;
-pub use stream::{
-    Claimed, Interest, Job, JobCx, Lane, RunBatch, RunJob, ScheduleFn, Settlement, StoredEvent,
-    SubscriberFn,
+pub use queue::{
+    Claimed, DeadJobs, Job, JobCx, JobId, Kind as JobKind, Lane, Priority, Rate, RunBatch, RunJob,
+    Settlement,
 };
+pub use start_error::StartError;
+pub use stream::{Interest, ScheduleFn, StoredEvent, SubscriberFn};
 pub use subject_keys::SealedPart;
 pub use time::{Clock, Timestamp};
 pub use tx::{AccountTx, PlatformTx, SystemTx, Tx};

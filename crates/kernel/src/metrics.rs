@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::http::Route;
-use crate::stream::Settlement;
+use crate::queue::Settlement;
 
 pub(crate) use scrape::Reader;
 
@@ -162,9 +162,8 @@ impl JobEnd {
 
 /// Counts a run. A kind that only another release knows is `unknown`.
 pub(crate) fn job_ended(app: &App, kind: &str, end: JobEnd) {
-    let (lane, kind) = app
-        .job_kind(kind)
-        .map_or(("unknown", "unknown"), |kind| (lane_name(kind.lane.number()), kind.name));
+    let (lane, kind) =
+        app.job_kind(kind).map_or(("unknown", "unknown"), |kind| (kind.lane.name(), kind.name));
     let labels = [("lane", lane), ("kind", kind), ("end", end.as_str())];
     app.metrics().job_runs.get_or_create(&labels).inc();
 }

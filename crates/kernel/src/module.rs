@@ -17,9 +17,8 @@ use crate::event::Event;
 use crate::housekeeping::Tick;
 use crate::http::{Route, Routes, example};
 use crate::ports::Authenticate;
-use crate::stream::{
-    Interest, JobKind, RunBatch, RunJob, Schedule, ScheduleFn, Subscriber, SubscriberFn,
-};
+use crate::queue::{JobKind, RunBatch, RunJob};
+use crate::stream::{Interest, Schedule, ScheduleFn, Subscriber, SubscriberFn};
 
 /// A capability: its tables, routes, permissions, events.
 pub struct Module {

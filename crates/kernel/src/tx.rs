@@ -15,7 +15,7 @@ use crate::database::{Access, Db};
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::event::{self, CustomEvent, Details, Event, EventRow, Recorded};
-use crate::stream::{HandOver, Job, NewJob};
+use crate::queue::{HandOver, Job, NewJob};
 use crate::subject_keys::NewKey;
 use crate::time::Timestamp;
 use crate::trace;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freehold_kernel::telemetry::LogFormat;
-use freehold_kernel::{Config, Duties, Limits, Pooler, Quota};
+use freehold_kernel::{Config, Duties, Lanes, Limits, Pooler, Quota};
 
 pub use documents::{env_example, table as table_of_settings};
 use freehold_identity::Registration;
@@ -337,6 +337,13 @@ fn limits(values: &Values) -> Result<Limits, SettingsError> {
         shutdown_grace: seconds("limits.shutdown_seconds", known.shutdown_grace)?,
         events_kept_months: number(values, "events_kept_months", known.events_kept_months)?,
         drain: known.drain,
+        lanes: Lanes {
+            transactional: bytes("limits.jobs_transactional", known.lanes.transactional)?,
+            standard: bytes("limits.jobs_standard", known.lanes.standard)?,
+            bulk: bytes("limits.jobs_bulk", known.lanes.bulk)?,
+        },
+        done_jobs_kept: seconds("limits.jobs_done_kept_seconds", known.done_jobs_kept)?,
+        failed_jobs_kept: seconds("limits.jobs_failed_kept_seconds", known.failed_jobs_kept)?,
     })
 }
 

@@ -271,4 +271,35 @@ pub const SETTINGS: &[Setting] = &[
         "25",
         "Time that requests under way are given when the service stops.",
     ),
+    of(
+        "FREEHOLD_LIMIT_JOBS_TRANSACTIONAL",
+        "limits.jobs_transactional",
+        "128",
+        "Jobs that somebody waits for, on a node at once. A tenant has a quarter of them.",
+    ),
+    of(
+        "FREEHOLD_LIMIT_JOBS_STANDARD",
+        "limits.jobs_standard",
+        "512",
+        "Ordinary jobs on a node at once, deliveries of webhooks among them. Likewise.",
+    ),
+    of(
+        "FREEHOLD_LIMIT_JOBS_BULK",
+        "limits.jobs_bulk",
+        "64",
+        "Bulk jobs on a node at once. Likewise.",
+    ),
+    of(
+        "FREEHOLD_LIMIT_JOBS_DONE_KEPT_SECONDS",
+        "limits.jobs_done_kept_seconds",
+        "86400",
+        "How long jobs that are done can be looked at: so long at least, and until the day in UTC \
+         is over.",
+    ),
+    of(
+        "FREEHOLD_LIMIT_JOBS_FAILED_KEPT_SECONDS",
+        "limits.jobs_failed_kept_seconds",
+        "604800",
+        "How long jobs that were given up can be looked at and run again.",
+    ),
 ];

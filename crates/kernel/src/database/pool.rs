@@ -50,6 +50,8 @@ pub(super) struct Lease {
     connection: Option<PoolConnection<Postgres>>,
     /// When it was taken from sqlx's pool.
     taken: Instant,
+    /// Whether PostgreSQL may have begun a transaction that sqlx does not know of.
+    beginning: bool,
     pool: Arc<Pool>,
     _place: OwnedSemaphorePermit,
 }
@@ -97,7 +99,11 @@ impl Pool {
         // used. A dead one leaves the pool, so that trying as many as there are ends with a new one.
         let mut dead = self.connections.size();
         loop {
-            match Transactions::begin(lease.connection(), Some(opening.clone())).await {
+            // Whoever stops waiting here leaves a connection whose BEGIN was sent: see `drop`.
+            lease.beginning = true;
+            let begun = Transactions::begin(lease.connection(), Some(opening.clone())).await;
+            lease.beginning = false;
+            match begun {
                 Err(error) if dead > 0 && has_lost_connection(&error) => dead -= 1,
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(lease),
@@ -114,7 +120,8 @@ impl Pool {
         let place = place.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         let (connection, taken) = self.connection().await?;
-        Ok(Lease { connection: Some(connection), taken, pool: self.clone(), _place: place })
+        let (connection, pool) = (Some(connection), self.clone());
+        Ok(Lease { connection, taken, beginning: false, pool, _place: place })
     }
 
     #[allow(clippy::disallowed_methods, reason = "the one place that transactions get theirs from")]
@@ -188,8 +195,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            Transactions::start_rollback(connection);
+        let Some(connection) = &mut self.connection else { return };
+        Transactions::start_rollback(connection);
+        if self.beginning {
+            // sqlx counts a transaction once PostgreSQL has said that it began, and rolls back what
+            // it counted. This one would go on into the next one's BEGIN, read only if it was.
+            connection.close_on_drop();
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{Connection, Row};
 
 use super::release::{self, SchemaError};
 use super::{BESIDE, Finding, SYSTEM_POOL_SIZE, catalogue, options, pool, roles};
-use crate::app::versions;
+use crate::assembly::versions;
 use crate::config::Config;
 use crate::crypto::Keyring;
 use crate::housekeeping::UnknownKeys;

@@ -11,7 +11,7 @@ use crate::database::forget_traces;
 use crate::error::Result;
 use crate::stream::{Schedule, ScheduleFn};
 use crate::tx::SystemTx;
-use crate::{changes, claims, http};
+use crate::{changes, claims, http, queue};
 
 mod given_up;
 mod months;
@@ -52,7 +52,7 @@ impl Left {
 }
 
 /// The kernel's own schedules.
-pub(crate) fn schedules() -> [Schedule; 10] {
+pub(crate) fn schedules() -> [Schedule; 13] {
     let [minute, hour, day] = [60, 60 * 60, 24 * 60 * 60].map(Duration::from_secs);
     let whole = |name, every, tick| Schedule { name, every, tick: Tick::Whole(tick) };
     let batch = |name, every, tick| Schedule { name, every, tick: Tick::Batch(tick) };
@@ -65,8 +65,11 @@ pub(crate) fn schedules() -> [Schedule; 10] {
             Box::pin(http::forget_idempotency_keys(tx))
         }),
         batch("core.forget_claims", hour, |_, tx| Box::pin(claims::forget_expired(tx))),
-        batch("core.forget_dead_jobs", hour, |_, tx| Box::pin(given_up::forget_jobs(tx))),
+        batch("core.forget_dead_jobs", hour, |app, tx| Box::pin(given_up::forget_jobs(app, tx))),
         batch("core.forget_dead_events", hour, |_, tx| Box::pin(given_up::forget_events(tx))),
+        whole("core.job_days", hour, |tx| Box::pin(queue::tend_days(tx))),
+        whole("core.forget_nodes", day, |tx| Box::pin(queue::forget_gone_nodes(tx))),
+        whole("core.forget_job_counts", day, |tx| Box::pin(queue::forget_old_counts(tx))),
         batch("core.purge_tenants", hour, |_, tx| Box::pin(purge::purge(tx))),
         batch("core.reseal", 10 * minute, |app, tx| Box::pin(secret_keys::reseal(app, tx))),
     ]

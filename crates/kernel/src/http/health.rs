@@ -16,7 +16,7 @@ use super::headers;
 use super::serve::Peer;
 use crate::app::App;
 use crate::database::Backlog;
-use crate::stream::Lane;
+use crate::queue::Lane;
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Probes, however many, ask the database no more often than this.

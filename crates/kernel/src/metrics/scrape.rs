@@ -146,7 +146,7 @@ fn queues(lines: &mut Lines<'_, '_>, backlog: &Backlog) -> fmt::Result {
         let lane = lane_name(row.lane);
         ([("lane", lane), ("kind", &row.kind), ("state", row.state())], row.count)
     });
-    let help = "Jobs that wait, wait for a later time, or run; counted up to 10000 for each lane";
+    let help = "Jobs that wait, are delayed, or run; counted up to 10000 for each queue";
     lines.gauges("freehold_jobs", help, jobs)?;
     let ages = backlog.jobs.iter().filter_map(|row| {
         Some(([("lane", lane_name(row.lane)), ("kind", row.kind.as_str())], row.oldest_seconds?))

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::caught;
-use super::job::interval;
 use super::outbox::{StoredEvent, Subscriber};
 use crate::app::App;
 use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::event::EventId;
+use crate::queue::caught;
+use crate::queue::job::interval;
 use crate::trace;
 use crate::tx::SystemTx;
 

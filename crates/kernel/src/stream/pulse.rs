@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::job::{Work, interval};
-use super::{Lane, claim, dispatch, schedule, worker};
+use super::{dispatch, schedule};
 use crate::app::App;
 use crate::error::Result;
+use crate::queue::job::interval;
+use crate::queue::{self, Lane};
 use crate::tx::SystemTx;
 
 const EVERY: Duration = Duration::from_secs(1);
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// Looking into the queue costs at most this share of the time. While a snapshot is held somewhere, a
+/// look walks past all that was done since.
+const DEEP_SHARE: u32 = 20;
 /// Commits within this time become one hint to the other nodes.
 const COALESCE: Duration = Duration::from_millis(20);
 const CHANNEL: &str = "freehold";
@@ -32,6 +35,10 @@ pub(crate) struct Wakers {
     to_tell: Notify,
     /// A schedule is due.
     pub(super) schedules: Notify,
+    /// A shard of keys is nobody's.
+    pub(crate) shards: Notify,
+    /// A job that waits was cancelled.
+    pub(crate) cancelled: Notify,
     nobody: Notify,
     /// Whether other nodes' hints reach this one at the moment.
     hears: AtomicBool,
@@ -46,6 +53,8 @@ impl Wakers {
             hinted: Notify::new(),
             to_tell: Notify::new(),
             schedules: Notify::new(),
+            shards: Notify::new(),
+            cancelled: Notify::new(),
             nobody: Notify::new(),
             hears: AtomicBool::new(false),
         }
@@ -73,6 +82,13 @@ impl Wakers {
     pub(crate) fn tell(&self) {
         self.to_tell.notify_one();
     }
+
+    /// The same at once: this node is about to stop.
+    pub(crate) async fn tell_now(&self, app: &App) {
+        if let Err(error) = app.database().notify(CHANNEL, self.node).await {
+            tracing::debug!(%error, "other nodes were not woken; they look within a second");
+        }
+    }
 }
 
 /// Starts what this node does about events, jobs and schedules: tells others at least, and hears of
@@ -87,18 +103,8 @@ pub(crate) fn run(app: &Arc<App>) {
     for subscriber in app.subscribers() {
         app.run(dispatch::serve(app.clone(), *subscriber));
     }
-    for kind in app.job_kinds() {
-        if let Work::Together(pipeline) = &kind.work
-            && let Some(serve) = pipeline.take()
-        {
-            app.run(serve(app.clone()));
-        }
-    }
-    for lane in Lane::ALL {
-        app.run(worker::work(app.clone(), lane));
-    }
+    queue::run(app);
     app.run(schedule::serve(app.clone()));
-    app.run(renew(app.clone()));
 }
 
 async fn beat(app: Arc<App>) {
@@ -106,54 +112,112 @@ async fn beat(app: Arc<App>) {
         tracing::warn!(%error, "schedules could not be registered yet");
         tokio::time::sleep(EVERY).await;
     }
+    let mut deep_after = Instant::now();
     loop {
-        if let Err(error) = look(&app).await {
-            tracing::warn!(%error, "what is due could not be read");
+        let began = Instant::now();
+        let deep = app.takes_jobs() && deep_after <= began;
+        let next = match look(&app, deep).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, "what is due could not be read");
+                EVERY
+            }
+        };
+        if deep {
+            deep_after = Instant::now() + began.elapsed() * DEEP_SHARE;
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(next) => {}
             () = app.wakers().hinted.notified() => {}
         }
     }
 }
 
-/// One question about everything, then a wake-up for each answer. What is due is compared with
-/// `statement_timestamp()`: no index serves a comparison with `clock_timestamp()`, which is volatile.
-async fn look(app: &Arc<App>) -> Result<()> {
-    let subscribers: Vec<String> = app.subscribers().iter().map(|s| s.name.to_owned()).collect();
-    let schedules: Vec<String> = app.schedules().iter().map(|s| s.name.to_owned()).collect();
-    let kinds: Vec<String> = app.job_kinds().map(|kind| kind.name.to_owned()).collect();
-    let (now, window) = (Instant::now(), app.changes().window());
+/// What a look finds.
+struct Due {
+    transactional: bool,
+    standard: bool,
+    bulk: bool,
+    /// Seconds until the first delayed job is due, if that is soon.
+    delayed: Option<f64>,
+    cancelled: bool,
+    shards: bool,
+    lost: bool,
+    schedules: bool,
+    changes: bool,
+    outbox: Vec<String>,
+}
+
+/// One question about everything, then a wake-up for each answer; says when to ask again.
+async fn look(app: &Arc<App>, deep: bool) -> Result<Duration> {
+    let now = Instant::now();
     let mut tx = SystemTx::begin(app.origin()).await?;
     let clocks = app.clocks().any();
     if clocks {
         crate::clocks::release_due(&mut tx).await?;
     }
-    let due = sqlx::query!(
-        r#"select
-           exists (select from core.jobs where lane = 0 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "transactional!",
-           exists (select from core.jobs where lane = 1 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "standard!",
-           exists (select from core.jobs where lane = 2 and claim is null and run_at <= statement_timestamp() and kind = any($3)) as "bulk!",
-           exists (select from core.jobs where claim is not null and lease_until < statement_timestamp()) as "lost!",
-           exists (select from core.schedules where name = any($2) and next_at <= statement_timestamp()) as "schedules!",
-           exists (select from core.changes where at > statement_timestamp() - $4::interval) as "changes!",
-           array(select s from unnest($1::text[]) as s where exists (
-             select from core.outbox o where o.subscriber = s and o.due_at <= statement_timestamp())) as "outbox!""#,
-        &subscribers,
-        &schedules,
-        &kinds,
-        interval(window),
-    )
-    .fetch_one(tx.db())
-    .await?;
-    if clocks {
+    let due = ask(app, &mut tx, deep).await?;
+    let is_due = due.delayed.is_some_and(|seconds| seconds <= 0.0);
+    let more = is_due && queue::promote(app, &mut tx).await?;
+    if clocks || is_due {
         tx.commit().await?;
     } else {
         drop(tx);
     }
+    wake(app, &due, now);
+    if due.lost {
+        queue::reclaim(app).await?;
+    }
+    Ok(match due.delayed {
+        Some(_) if more => Duration::ZERO,
+        Some(seconds) if seconds > 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(EVERY),
+        _ => EVERY,
+    })
+}
+
+/// Only a `deep` question is about the queue. What is due is compared with `statement_timestamp()`: no
+/// index serves a comparison with `clock_timestamp()`, which is volatile.
+async fn ask(app: &App, tx: &mut SystemTx, deep: bool) -> Result<Due> {
+    let subscribers: Vec<String> = app.subscribers().iter().map(|s| s.name.to_owned()).collect();
+    let schedules: Vec<String> = app.schedules().iter().map(|s| s.name.to_owned()).collect();
+    let due = sqlx::query_as!(
+        Due,
+        r#"select
+           $3 and exists (select from core.jobs where lane = 0 and state = 'waiting') as "transactional!",
+           $3 and exists (select from core.jobs where lane = 1 and state = 'waiting') as "standard!",
+           $3 and exists (select from core.jobs where lane = 2 and state = 'waiting') as "bulk!",
+           case when $3 then (
+             select greatest(0, extract(epoch from run_at - statement_timestamp()))::float8 from core.jobs
+             where state = 'delayed' and run_at <= statement_timestamp() + interval '1 s'
+             order by run_at, id limit 1) end as delayed,
+           $3 and exists (select from core.jobs where cancelled_by is not null and state <> 'active')
+             as "cancelled!",
+           $3 and exists (select from core.job_shards where node is null) as "shards!",
+           $3 and exists (select from core.nodes n
+             where n.gone_at is null and n.lease_until < statement_timestamp()
+               or n.gone_at is not null
+                 and exists (select from core.jobs j where j.state = 'active' and j.node = n.id)) as "lost!",
+           exists (select from core.schedules where name = any($2) and next_at <= statement_timestamp()) as "schedules!",
+           exists (select from core.changes
+             where at > statement_timestamp() - $4::interval and id <> all($5)) as "changes!",
+           array(select s from unnest($1::text[]) as s where exists (
+             select from core.outbox o where o.subscriber = s and o.due_at <= statement_timestamp())) as "outbox!""#,
+        &subscribers,
+        &schedules,
+        deep,
+        interval(app.changes().window()),
+        &app.changes().acted_on(),
+    )
+    .fetch_one(tx.db())
+    .await?;
+    Ok(due)
+}
+
+/// `asked`: when the question was put.
+fn wake(app: &Arc<App>, due: &Due, asked: Instant) {
     let lanes = [due.transactional, due.standard, due.bulk];
     for (lane, _) in Lane::ALL.into_iter().zip(lanes).filter(|(_, due)| *due) {
-        app.wakers().lane(lane).notify_one();
+        app.queue().sweep_lane(app, lane);
     }
     for subscriber in &due.outbox {
         app.wakers().outbox(subscriber).notify_one();
@@ -161,15 +225,15 @@ async fn look(app: &Arc<App>) -> Result<()> {
     if due.changes {
         app.changes().look();
     } else {
-        app.changes().knew(now);
+        app.changes().knew(asked);
     }
-    if due.schedules {
-        app.wakers().schedules.notify_one();
-    }
-    if due.lost {
-        claim::reclaim(app).await?;
-    }
-    Ok(())
+    let wakers = app.wakers();
+    let others = [
+        (due.schedules, &wakers.schedules),
+        (due.shards, &wakers.shards),
+        (due.cancelled, &wakers.cancelled),
+    ];
+    others.iter().filter(|(due, _)| *due).for_each(|(_, waker)| waker.notify_one());
 }
 
 /// Hears other nodes' hints. Until the connection is there (again), the look serves.
@@ -201,15 +265,6 @@ async fn tell(app: Arc<App>) {
         tokio::time::sleep(COALESCE).await;
         if let Err(error) = app.database().notify(CHANNEL, own).await {
             tracing::debug!(%error, "other nodes were not woken; they look within a second");
-        }
-    }
-}
-
-async fn renew(app: Arc<App>) {
-    loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        if let Err(error) = claim::renew_leases(&app).await {
-            tracing::warn!(%error, "leases could not be renewed");
         }
     }
 }

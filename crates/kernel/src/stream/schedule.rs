@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::caught;
-use super::job::interval;
 use crate::app::App;
 use crate::error::Result;
 use crate::housekeeping::{Left, Tick};
+use crate::queue::caught;
+use crate::queue::job::interval;
 use crate::tx::SystemTx;
 
 /// How long after a failed tick it is tried again, at the most.

@@ -157,13 +157,14 @@ async fn each_is_written_down_once_and_one_that_fails_at_any_step_harms_no_other
 async fn one_that_is_to_run_again_does_so_by_its_tenants_time_and_starts_with_a_clean_slate() {
     let (app, acme) = acme().await;
     post(&app, &acme, &["again"], None).await;
-    let waiting = "select count(*) from core.jobs where claim is null and failures = 0
+    let waiting = "select count(*) from core.jobs where state = 'delayed' and failures = 0
       and last_error = 'again fresh'
       and run_at - clock_timestamp() between interval '50 s' and interval '60 s'";
     counts(&app, waiting, 1).await;
     run(&app, "update core.jobs set run_at = clock_timestamp()").await;
     counts(&app, SEEN, 2).await;
-    counts(&app, "select count(*) from core.jobs where attempts = 2 and claim is null", 1).await;
+    counts(&app, "select count(*) from core.jobs where attempts = 2 and state = 'delayed'", 1)
+        .await;
 }
 
 #[tokio::test]
@@ -178,7 +179,7 @@ async fn no_more_of_one_key_run_at_once_and_a_plan_that_waited_for_its_turn_is_m
     post(&app, &acme, &["good"; 5], Some("other")).await;
     // Those of the full key are in hand and wait longer than a plan may.
     counts(&app, SEEN, 5).await;
-    counts(&app, "select count(*) from core.jobs where claim is not null", 13).await;
+    counts(&app, "select count(*) from core.jobs where state = 'active'", 13).await;
     let planned = Instant::now();
     within(Duration::from_secs(3), "the plans are old", async || {
         (planned.elapsed() > Duration::from_millis(1_100)).then_some(())
@@ -230,7 +231,7 @@ async fn a_node_that_stops_writes_down_what_ends_and_gives_back_the_rest() {
     watch.gate.reached().await;
     tokio::join!(app.stop(), async { watch.gate.open() });
     assert_eq!(count(&app, SEEN).await, 1);
-    let given_back = "select count(*) from core.jobs where claim is null and crashes = 0";
+    let given_back = "select count(*) from core.jobs where state = 'waiting' and crashes = 0";
     assert_eq!((count(&app, given_back).await, count(&app, JOBS).await), (1, 1));
 }
 

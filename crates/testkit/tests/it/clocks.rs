@@ -11,7 +11,8 @@ use crate::stream::{self, Asked, count, counts, enqueue, names, within};
 use crate::work::Act;
 
 const CLOCK: &str = "/api/v1/things/stream/clock";
-const WAITING: &str = "select count(*) from core.jobs where run_at = 'infinity' and claim is null";
+const WAITING: &str =
+    "select count(*) from core.jobs where run_at = 'infinity' and state = 'delayed'";
 
 async fn sandbox(app: &TestApp, slug: &str) -> Tenant {
     let person = app.tenant(&format!("Maker of {slug}")).await;
@@ -62,8 +63,12 @@ async fn a_repeated_job_waits_for_the_tenants_clock_and_not_for_time() {
         (names(&app).await == ["mine"]).then_some(())
     })
     .await;
-    counts(&app, "select count(*) from core.jobs where claim is null and virtual_at is null", 1)
-        .await;
+    counts(
+        &app,
+        "select count(*) from core.jobs where state = 'delayed' and virtual_at is null",
+        1,
+    )
+    .await;
     let theirs = app.principal(&live).everything().get(CLOCK).await;
     assert_ne!(theirs.json()["to"], json!(due), "another tenant's time is its own");
 }

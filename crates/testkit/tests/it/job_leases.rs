@@ -9,8 +9,8 @@ use crate::stream::{self, Watch, count, counts, enqueue, names, run, within};
 use crate::work::Act;
 
 const JOBS: &str = "select count(*) from core.jobs";
-const EXPIRE: &str =
-    "update core.jobs set lease_until = clock_timestamp() - interval '1 s' where claim is not null";
+/// As another node notes that a lease has run out.
+const EXPIRE: &str = "update core.nodes set gone_at = clock_timestamp()";
 const TRANSACTIONS: &str =
     "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()";
 
@@ -70,7 +70,7 @@ async fn what_a_killed_node_worked_on_is_finished_by_another() {
         tx.enqueue(acme.id, &Act::new(&format!("thing {number:02}"), "hang once")).unwrap();
         tx.commit().await.unwrap();
     }
-    counts(&app, "select count(*) from core.jobs where claim is not null", 20).await;
+    counts(&app, "select count(*) from core.jobs where state = 'active'", 20).await;
     let heir = TestApp::with([stream::module()]).beside(&worker).start().await;
     drop(worker);
     run(&heir, EXPIRE).await;
@@ -101,7 +101,7 @@ async fn a_node_that_stops_gives_back_what_does_not_end() {
     Watch::of(&acme).gate.reached().await;
     app.stop().await;
     let given_back =
-        "select count(*) from core.jobs where claim is null and attempts = 0 and crashes = 0";
+        "select count(*) from core.jobs where state = 'waiting' and attempts = 0 and crashes = 0";
     assert_eq!(count(&app, given_back).await, 1);
 }
 

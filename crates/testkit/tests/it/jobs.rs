@@ -70,9 +70,9 @@ async fn a_job_that_fails_or_panics_waits_as_it_says_and_is_given_up_in_the_end(
     enqueue(&app, &acme, &Act::new("x", "fail")).await;
     enqueue(&app, &acme, &Act::new("y", "panic")).await;
     for sql in [
-        "select count(*) from core.jobs where failures = 1 and claim is null
+        "select count(*) from core.jobs where failures = 1 and state = 'delayed'
            and run_at - clock_timestamp() between interval '50 s' and interval '60 s'",
-        "select count(*) from core.jobs where failures = 2 and claim is null",
+        "select count(*) from core.jobs where failures = 2 and state = 'delayed'",
     ] {
         counts(&app, sql, 2).await;
         run(&app, "update core.jobs set run_at = clock_timestamp()").await;

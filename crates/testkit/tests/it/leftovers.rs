@@ -32,8 +32,8 @@ async fn what_was_given_up_a_week_ago_is_forgotten_and_what_was_given_up_since_i
     run(
         &app,
         "insert into core.jobs_dead
-           (id, lane, kind, tenant_id, payload, attempts, crashes, error, created_at, died_at)
-         select gen_random_uuid(), 1, 'x', gen_random_uuid(), '{}', 1, 0, 'x', now(),
+           (id, lane, kind, tenant_id, queue, payload, attempts, crashes, error, created_at, died_at)
+         select gen_random_uuid(), 1, 'x', gen_random_uuid(), 'x', '{}', 1, 0, 'x', now(),
            now() - n * interval '1 hour'
          from generate_series(1, 1300) n;
          insert into core.outbox_dead (subscriber, event_id, tenant_id, event_at, error, died_at)

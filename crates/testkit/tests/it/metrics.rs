@@ -161,16 +161,17 @@ async fn pools_and_the_process_are_told() {
 async fn the_database_is_asked_once_however_often_somebody_scrapes() {
     let app = TestApp::start([fixture::module()]).await;
     app.kernel().scrape().await.unwrap();
-    let insert = "insert into core.jobs (id, lane, kind, tenant_id, payload, run_at)
-        values (gen_random_uuid(), 1, 'nobody.knows', gen_random_uuid(), '{}', 'infinity')";
+    let insert = "insert into core.jobs (id, lane, kind, queue, tenant_id, payload, state, run_at)
+        values (gen_random_uuid(), 1, 'nobody.knows', 'nobody.knows', gen_random_uuid(), '{}',
+          'delayed', 'infinity')";
     sqlx::query(insert).execute(app.sql()).await.unwrap();
     let began = Instant::now();
     for _ in 0..20 {
         let text = app.kernel().scrape().await.unwrap();
-        let seen = value(&text, "freehold_jobs", &["state=\"later\""]);
+        let seen = value(&text, "freehold_jobs", &["state=\"delayed\""]);
         assert!(seen.is_none() || began.elapsed() > Duration::from_secs(4), "{text}");
     }
-    let text = until(&app, "freehold_jobs", &["state=\"later\""], 1.0).await;
+    let text = until(&app, "freehold_jobs", &["state=\"delayed\""], 1.0).await;
     assert!(value(&text, "freehold_jobs", &["kind=\"unknown\""]).is_some(), "{text}");
     assert!(!text.contains("nobody.knows"), "a kind that only the database knows is no label");
 }
@@ -178,8 +179,8 @@ async fn the_database_is_asked_once_however_often_somebody_scrapes() {
 #[tokio::test]
 async fn a_backlog_is_counted_up_to_a_bound_and_soon() {
     let app = TestApp::start([fixture::module()]).await;
-    let many = "insert into core.jobs (id, lane, kind, tenant_id, payload, run_at)
-        select gen_random_uuid(), 2, 'nobody.knows', gen_random_uuid(), '{}',
+    let many = "insert into core.jobs (id, lane, kind, queue, tenant_id, payload, run_at)
+        select gen_random_uuid(), 2, 'nobody.knows', 'nobody.knows', gen_random_uuid(), '{}',
           now() - interval '90 s' + n * interval '1 us'
         from generate_series(1, 100000) n";
     sqlx::query(many).execute(app.sql()).await.unwrap();

@@ -11,7 +11,7 @@ use crate::tree::{TextFile, Tree};
 const MOST_LINES_OF_A_FILE: usize = 500;
 const MOST_LINES_OF_A_FUNCTION: usize = 70;
 /// Without comments and blank lines; docs/adr/0010 says why so many.
-const MOST_LINES_OF_THE_KERNEL: usize = 10_500;
+const MOST_LINES_OF_THE_KERNEL: usize = 12_000;
 const KERNEL: &str = "crates/kernel/src/";
 
 /// Names that say where something was put instead of what it is.

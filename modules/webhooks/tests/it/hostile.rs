@@ -317,8 +317,11 @@ async fn a_delivery_whose_job_was_given_up_is_failed_and_not_pending_for_ever() 
     send(&acme, 1).await;
     until("the request", || silent.requests() == 1).await;
     // As three workers that died leave it.
-    let lost = "update core.jobs set crashes = 2, lease_until = clock_timestamp() - interval '1 s'";
-    sqlx::query(lost).execute(app.sql()).await.unwrap();
+    let lost =
+        ["update core.jobs set crashes = 2", "update core.nodes set gone_at = clock_timestamp()"];
+    for sql in lost {
+        sqlx::query(sql).execute(app.sql()).await.unwrap();
+    }
     let path = format!("/api/v1/webhooks/{webhook}/deliveries");
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -122,7 +122,7 @@ async fn what_a_node_cannot_end_in_time_others_may_do_at_once() {
     })
     .await;
     let sql = installation.sql();
-    let held = "select count(*) from core.jobs where claim is not null";
+    let held = "select count(*) from core.jobs where state = 'active'";
     let held = async || sqlx::query_scalar::<_, i64>(held).fetch_one(&sql).await.unwrap();
     assert_eq!(held().await, 1, "the delivery is under way");
 
