@@ -55,7 +55,8 @@ struct Options {
     #[arg(long, default_value_t = 32)]
     connections: u32,
     /// Only these rows, separated by commas: read, patch, post, tokens, login, login-beside, flood, latency, events,
-    /// events-batch, backlog, start, idle, jobs, jobs-peers. Their ceilings go with them.
+    /// events-batch, backlog, start, idle, jobs,
+    /// jobs-peers, jobs-one, jobs-backlog, jobs-pinned, jobs-noise. Their ceilings go with them.
     #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
     /// Tenants that send events, each to a webhook of its own.
@@ -64,6 +65,9 @@ struct Options {
     /// How many jobs the rows about the queue enqueue and run.
     #[arg(long, default_value_t = 200_000)]
     jobs: u64,
+    /// How long the row about a snapshot holds it, in seconds.
+    #[arg(long, default_value_t = 30)]
+    pinned_seconds: u64,
     /// Have PostgreSQL count its statements, which costs a little, and say what took its time in
     /// the rows about events.
     #[arg(long)]
@@ -76,7 +80,7 @@ struct Options {
 const REQUESTS: [&str; 3] = ["read", "patch", "post"];
 const WEBHOOKS: [&str; 4] = ["latency", "events", "events-batch", "backlog"];
 const LOGINS: [&str; 3] = ["login", "login-beside", "flood"];
-const ROWS: [&str; 15] = [
+const ROWS: [&str; 19] = [
     "read",
     "patch",
     "post",
@@ -92,6 +96,10 @@ const ROWS: [&str; 15] = [
     "idle",
     "jobs",
     "jobs-peers",
+    "jobs-one",
+    "jobs-backlog",
+    "jobs-pinned",
+    "jobs-noise",
 ];
 
 impl Options {
@@ -162,7 +170,7 @@ async fn run(options: &Options, place: &Place) -> Result<Report> {
         }
         application.stop().await?;
     }
-    if options.wants_any(&["jobs", "jobs-peers"]) {
+    if options.wants_any(&queue::ROWS) {
         queue::measure(options, place, &mut report).await?;
     }
     if options.wants("start") {

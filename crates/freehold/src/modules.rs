@@ -12,6 +12,7 @@ pub fn modules(identity: freehold_identity::Settings, egress: Egress) -> Vec<Mod
         freehold_identity::module(identity),
         freehold_tenants::module(),
         freehold_webhooks::module(egress),
+        freehold_admin::module(),
         // modules: end
     ]
 }

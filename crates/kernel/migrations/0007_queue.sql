@@ -82,7 +82,8 @@ update core.jobs_dead set queue = kind || coalesce('/' || key, '');
 alter table core.jobs_dead
   alter column queue set not null,
   drop column key;
-grant select, delete on core.jobs_dead to freehold_platform;
+-- `for update` asks for the right to update a column.
+grant select, delete, update (state) on core.jobs_dead to freehold_platform;
 
 -- Jobs that are done, for as long as they are kept: a table for each day, dropped as a whole.
 create table core.jobs_done (

@@ -218,7 +218,7 @@ pub(crate) async fn of_job(app: &std::sync::Arc<App>, kind: &'static str, cause:
         return Span(None);
     }
     if !remembered().contains_key(&cause)
-        && let Err(error) = look_up(app, cause).await
+        && let Err(error) = Box::pin(look_up(app, cause)).await
     {
         tracing::debug!(%error, "what led to a job could not be read");
     }

@@ -86,6 +86,8 @@ pub(crate) enum Outcome {
 impl Job for Deliver {
     const KIND: &'static str = "webhooks.deliver";
     const LANE: Lane = Lane::Standard;
+    /// The log of deliveries says more.
+    const KEPT: bool = false;
 
     fn key(&self) -> Option<String> {
         Some(self.endpoint.to_string())

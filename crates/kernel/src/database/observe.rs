@@ -90,7 +90,9 @@ const JOBS: &str = "
   )
   select lane, case when kind = any($1) then kind else 'unknown' end as kind, state,
     sum(count)::bigint as count,
-    greatest(0, extract(epoch from statement_timestamp() - min(run_at)))::float8 as oldest_seconds
+    case when min(run_at) is not null then
+      greatest(0, extract(epoch from statement_timestamp() - min(run_at)))::float8
+    end as oldest_seconds
   from queues group by 1, 2, 3";
 
 const OUTBOX: &str = "

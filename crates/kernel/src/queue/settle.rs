@@ -284,7 +284,11 @@ pub(super) async fn give_up(
     let told = tell(app, &mut tx, row, why).await;
     let committed = match told {
         Ok(()) => tx.commit().await,
-        Err(error) => Err(error),
+        Err(error) => {
+            // It holds the row that is buried again below.
+            drop(tx);
+            Err(error)
+        }
     };
     let Err(error) = committed else { return Ok(()) };
     tracing::error!(job = %row.id, kind = row.kind, %error, "nobody was told of a job given up");
@@ -308,8 +312,8 @@ async fn bury(tx: &mut SystemTx, row: &JobRow, dead: Dead, why: &str) -> Result<
         "with dead as (delete from core.jobs where id = $1 and claim = $2 returning *)
          insert into core.jobs_dead (id, lane, kind, tenant_id, queue, priority, payload, attempts,
            crashes, error, created_at, state)
-         select id, lane, kind, tenant_id, queue, priority, payload, attempts, crashes, $3, created_at,
-           $4
+         select id, lane, kind, tenant_id, queue, priority, payload, attempts, crashes,
+           case when $4 = 'cancelled' then 'cancelled by ' || cancelled_by else $3 end, created_at, $4
          from dead",
         row.id,
         row.claim,

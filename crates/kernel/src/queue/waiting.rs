@@ -24,6 +24,8 @@ const AGEING: Duration = Duration::from_secs(30);
 const KNOWN_MAX: usize = 20_000;
 /// A sweep costs at most this share of the time.
 const SWEEP_SHARE: u32 = 20;
+/// But it is done, however slow the machine.
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
 /// The jobs of one tenant, kind (and key) and priority.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,8 @@ pub(super) struct Share {
     pub(super) queue: QueueId,
     pub(super) since: Option<Timestamp>,
     pub(super) count: usize,
+    /// What had been noted of the queue until then.
+    noted: u64,
 }
 
 /// What waits in one lane.
@@ -84,6 +88,8 @@ pub(super) trait Room {
 struct Known {
     /// Whether there may be more than was claimed.
     more: bool,
+    /// How often somebody said that there is something.
+    noted: u64,
     /// Where the last claim ended.
     since: Option<Timestamp>,
     /// The choice that it was part of last, so that a tenant's queues take turns.
@@ -109,10 +115,12 @@ impl Waiting {
         let (chosen, now) = (self.choice, Instant::now());
         let known = self.queues.entry(queue).or_insert_with(|| Known {
             more: false,
+            noted: 0,
             since: None,
             chosen,
             waits_since: now,
         });
+        known.noted += 1;
         if !known.more {
             known.more = true;
             known.waits_since = now;
@@ -154,7 +162,8 @@ impl Waiting {
     /// is held somewhere, a sweep walks past all that was done since; it must not take the time that
     /// jobs need.
     pub(super) fn swept(&mut self, found: &[(QueueId, Timestamp)], more: bool, took: Duration) {
-        self.sweep.not_before = Some(Instant::now() + took * SWEEP_SHARE);
+        let rest = (took * SWEEP_SHARE).min(SWEEP_AT_LEAST_EVERY);
+        self.sweep.not_before = Some(Instant::now() + rest);
         if more {
             self.sweep.after = found.last().map(|(queue, _)| queue.clone());
         }
@@ -207,18 +216,20 @@ impl Waiting {
     }
 
     fn share(&mut self, queue: QueueId, count: usize) -> Share {
-        let mut since = None;
+        let (mut since, mut noted) = (None, 0);
         if let Some(known) = self.queues.get_mut(&queue) {
             known.chosen = self.choice;
             since = known.since.map(|since| since - OVERLAP);
+            noted = known.noted;
         }
-        Share { queue, since, count }
+        Share { queue, since, count, noted }
     }
 
     /// What came of a share: the jobs' times, in any order.
     pub(super) fn claimed(&mut self, share: &Share, times: &[Timestamp]) {
         let Some(known) = self.queues.get_mut(&share.queue) else { return };
-        known.more = times.len() >= share.count;
+        // What was noted meanwhile may have committed after the claim had looked.
+        known.more = times.len() >= share.count || known.noted != share.noted;
         known.waits_since = Instant::now();
         known.since = times.iter().copied().chain(known.since).max();
     }
@@ -398,7 +409,11 @@ mod tests {
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
         assert_eq!((share.count, share.since), (4, None));
         let at = Timestamp::from_unix_ms(1_000).unwrap();
+        waiting.note(one.clone());
         waiting.claimed(&share, &[at, at - MS]);
+        assert!(waiting.has(&one), "something came while the claim was under way");
+        let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
+        waiting.claimed(&share, &[]);
         assert!(!waiting.has(&one) && waiting.choose(4, &Plenty(4, 4)).is_empty());
         waiting.note(one.clone());
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);

@@ -284,7 +284,9 @@ async fn run(mut running: Running) {
     let app = running.app.clone();
     let result = match running.turn().await {
         Ok(_turn) => attempt(&running).await,
-        Err(error) if error.code() == LOST => return put_back(&app, &running.row).await,
+        Err(error) if error.code() == LOST => {
+            return Box::pin(put_back(&app, &running.row)).await;
+        }
         Err(error) => Some(Err(error)),
     };
     running.ended();
@@ -292,7 +294,8 @@ async fn run(mut running: Running) {
         None => {}
         Some(Ok(())) => app.queue().done().push(running),
         Some(failed) => {
-            if let Err(error) = settle(&app, &running.row, failed).await {
+            // In a box: what rarely happens must not make every run's future as large as it.
+            if let Err(error) = Box::pin(settle(&app, &running.row, failed)).await {
                 // It is found to be in nobody's hands and taken back.
                 tracing::warn!(job = %running.row.id, %error, "a job could not be settled");
             }

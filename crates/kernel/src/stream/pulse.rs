@@ -20,6 +20,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Looking into the queue costs at most this share of the time. While a snapshot is held somewhere, a
 /// look walks past all that was done since.
 const DEEP_SHARE: u32 = 20;
+/// But it is done, however slow the machine.
+const DEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// Commits within this time become one hint to the other nodes.
 const COALESCE: Duration = Duration::from_millis(20);
 const CHANNEL: &str = "freehold";
@@ -124,7 +126,7 @@ async fn beat(app: Arc<App>) {
             }
         };
         if deep {
-            deep_after = Instant::now() + began.elapsed() * DEEP_SHARE;
+            deep_after = Instant::now() + (began.elapsed() * DEEP_SHARE).min(DEEP_AT_LEAST_EVERY);
         }
         tokio::select! {
             () = tokio::time::sleep(next) => {}

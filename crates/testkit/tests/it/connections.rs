@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use freehold_kernel::Timestamp;
 use freehold_testkit::TestApp;
 use serde_json::json;
 
@@ -70,4 +71,27 @@ async fn a_connection_that_dies_while_it_rests_is_replaced_before_anybody_notice
         assert!(ended > 0, "there was no connection to end");
         owner.post(THINGS, json!({"name": format!("thing {round}")})).await.expect(201);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_whose_begin_nobody_waited_for_does_not_go_on_into_the_next_one() {
+    let app =
+        TestApp::with([fixture::module()]).config(|config| config.pool_size = 1).start().await;
+    let acme = app.tenant("Acme").await.id;
+    let mut left = 0;
+    for _ in 0..20 {
+        // The connection rests here now, so that BEGIN is sent at once.
+        app.kernel().tenant_tx(acme).await.unwrap().commit().await.unwrap();
+        {
+            let mut beginning = std::pin::pin!(app.kernel().tenant_tx(acme));
+            left += usize::from(futures_util::poll!(&mut beginning).is_pending());
+        }
+        let since: Timestamp =
+            sqlx::query_scalar("select clock_timestamp()").fetch_one(app.sql()).await.unwrap();
+        let mut tx = app.kernel().tenant_tx(acme).await.unwrap();
+        let began: Timestamp =
+            sqlx::query_scalar("select transaction_timestamp()").fetch_one(tx.db()).await.unwrap();
+        assert!(began >= since, "it goes on with a transaction that began earlier");
+    }
+    assert!(left > 0, "every BEGIN was answered at once");
 }

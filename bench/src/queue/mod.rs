@@ -1,5 +1,10 @@
-//! The job queue by itself: jobs that do nothing, through the kernel's own doors. Beside it, in the same
-//! run on the same PostgreSQL, what others wrote.
+//! The job queue by itself, through the kernel's own doors. Beside it, in the same run on the same
+//! PostgreSQL, what others wrote.
+
+mod depth;
+mod kinds;
+mod noise;
+mod one;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use freehold_identity::Settings;
-use freehold_kernel::{App, Duties, Job, JobCx, Lane, Module, RunJob, TenantId, migrations};
-use serde::{Deserialize, Serialize};
+use freehold_kernel::{App, Duties, Job, Module, TenantId, migrations};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
+
+use kinds::{Kept, Nothing, Pause, RAN};
 
 use crate::Options;
 use crate::application;
@@ -29,57 +35,10 @@ const TENANTS: usize = 64;
 /// Longer without an end is stuck.
 const STUCK: Duration = Duration::from_secs(120);
 
-static RAN: AtomicU64 = AtomicU64::new(0);
-
-/// Does nothing, and leaves nothing behind, as with the peers.
-#[derive(Serialize, Deserialize)]
-struct Nothing {
-    number: u64,
-}
-
-impl Job for Nothing {
-    const KIND: &'static str = "queue.nothing";
-    const LANE: Lane = Lane::Standard;
-    const KEPT: bool = false;
-
-    fn retry_after(_: u32) -> Option<Duration> {
-        None
-    }
-}
-
-impl RunJob for Nothing {
-    async fn run(self, _: JobCx) -> freehold_kernel::Result<()> {
-        RAN.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-/// The same, kept for a day once it is done, as jobs are unless their kind says otherwise.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    number: u64,
-}
-
-impl Job for Kept {
-    const KIND: &'static str = "queue.kept";
-    const LANE: Lane = Lane::Standard;
-
-    fn retry_after(_: u32) -> Option<Duration> {
-        None
-    }
-}
-
-impl RunJob for Kept {
-    async fn run(self, _: JobCx) -> freehold_kernel::Result<()> {
-        RAN.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 fn modules() -> Vec<Module> {
     let authenticator = Arc::default();
     let identity = freehold_identity::module_with(Settings::default(), authenticator);
-    vec![identity, Module::new("queue").job::<Nothing>().job::<Kept>()]
+    vec![identity, Module::new("queue").job::<Nothing>().job::<Kept>().job::<Pause>()]
 }
 
 async fn start(place: &Place, duties: Duties) -> Result<Arc<App>> {
@@ -88,9 +47,33 @@ async fn start(place: &Place, duties: Duties) -> Result<Arc<App>> {
     Ok(App::start(config, modules()).await?)
 }
 
-/// Measures it, in rounds, each peer in each of them.
+/// What `--only` calls the rows.
+pub(crate) const ROWS: [&str; 6] =
+    ["jobs", "jobs-peers", "jobs-one", "jobs-backlog", "jobs-pinned", "jobs-noise"];
+
+/// Measures what was asked for.
 pub(crate) async fn measure(options: &Options, place: &Place, report: &mut Report) -> Result<()> {
     freehold_kernel::migrate(&place.superuser_url(), &migrations(&modules())).await?;
+    if options.wants_any(&["jobs", "jobs-peers"]) {
+        rounds(options, place, report).await?;
+    }
+    if options.wants("jobs-one") {
+        one::measure(options, place, report).await?;
+    }
+    if options.wants("jobs-backlog") {
+        depth::backlog(options, place, report).await?;
+    }
+    if options.wants("jobs-pinned") {
+        depth::pinned(options, place, report).await?;
+    }
+    if options.wants("jobs-noise") {
+        noise::measure(options, place, report).await?;
+    }
+    Ok(())
+}
+
+/// In bulk, in rounds, each peer in each of them.
+async fn rounds(options: &Options, place: &Place, report: &mut Report) -> Result<()> {
     let (jobs, mut ours, mut theirs) = (options.jobs, Vec::new(), PEERS.map(|_| Vec::new()));
     for round in 1..=options.rounds {
         let here = Round::run(place, jobs, options.statements).await?;
