@@ -36,7 +36,7 @@ alter table core.jobs
   add column state text not null default 'waiting' check (state in ('waiting', 'delayed', 'active')),
   add column queue text,
   add column priority smallint not null default 1 check (priority between 0 and 2), -- 0 goes first
-  add column unique_key text, -- no two that have never begun have the same
+  add column unique_key text, -- no two that have never begun, and may, have the same
   add column node uuid,
   add column started_at timestamptz,
   add column progress jsonb,
@@ -56,8 +56,8 @@ create index jobs_waiting on core.jobs (lane, tenant_id, queue, priority, run_at
 create index jobs_delayed on core.jobs (run_at, id) where state = 'delayed';
 create index jobs_active on core.jobs (node) where state = 'active';
 create index jobs_on_tenant_clock on core.jobs (tenant_id, virtual_at) where virtual_at is not null and state = 'delayed';
-create unique index jobs_unique on core.jobs (tenant_id, kind, unique_key) where unique_key is not null and attempts = 0;
-create index jobs_alike on core.jobs (tenant_id, kind, unique_key) where unique_key is not null and state <> 'active';
+create unique index jobs_unique on core.jobs (tenant_id, kind, unique_key) where unique_key is not null and attempts = 0 and cancelled_by is null;
+create index jobs_alike on core.jobs (tenant_id, kind, unique_key) where unique_key is not null and state <> 'active' and cancelled_by is null;
 create index jobs_cancelled on core.jobs (id) where cancelled_by is not null;
 grant select, update (cancelled_by) on core.jobs to freehold_platform;
 
@@ -77,7 +77,8 @@ grant select, insert, delete on core.paused_queues to freehold_platform;
 alter table core.jobs_dead
   add column state text not null default 'failed' check (state in ('failed', 'cancelled')),
   add column queue text,
-  add column priority smallint not null default 1;
+  add column priority smallint not null default 1,
+  add column unique_key text;
 update core.jobs_dead set queue = kind || coalesce('/' || key, '');
 alter table core.jobs_dead
   alter column queue set not null,
@@ -187,7 +188,7 @@ begin
   where j.id = job and j.claim = held and j.unique_key is not null
     and j.tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid
     and exists (select from core.jobs o where o.tenant_id = j.tenant_id and o.kind = j.kind
-      and o.unique_key = j.unique_key and o.state <> 'active');
+      and o.unique_key = j.unique_key and o.state <> 'active' and o.cancelled_by is null);
   if found then
     return;
   end if;

@@ -210,7 +210,12 @@ async fn run<J: RunBatch>(
     plan: J::Plan,
 ) {
     let planned = Instant::now();
-    let result = match step.running.turn().await {
+    let turn = tokio::select! {
+        biased;
+        cancelled = step.running.cancelled() => cancelled,
+        turn = step.running.turn() => turn,
+    };
+    let result = match turn {
         Ok(_turn) => {
             let plan = match planned.elapsed() > FRESH {
                 true => plan_one(&app, &step.claimed).await,
@@ -218,8 +223,9 @@ async fn run<J: RunBatch>(
             };
             match plan {
                 Ok(plan) => tokio::select! {
-                    result = traced::<J>(&app, &step.running, plan) => result,
+                    biased;
                     cancelled = step.running.cancelled() => cancelled,
+                    result = traced::<J>(&app, &step.running, plan) => result,
                 },
                 Err(error) => Err(error),
             }

@@ -53,7 +53,7 @@ pub(super) async fn claim(
              select id from core.jobs
              where lane = $1 and tenant_id = q.tenant_id and queue = q.queue
                and priority = q.priority and state = 'waiting'
-               and run_at >= coalesce(q.since, '-infinity')
+               and cancelled_by is null and run_at >= coalesce(q.since, '-infinity')
              order by run_at, id limit q.count for update skip locked) as j
          )
          update core.jobs j

@@ -13,11 +13,15 @@ const AT_ONCE: i64 = 5_000;
 pub(crate) async fn promote(app: &App, tx: &mut SystemTx) -> Result<bool> {
     let promoted = sqlx::query_scalar!(
         "with due as (
-           select id from core.jobs where state = 'delayed' and run_at <= statement_timestamp()
+           select id, run_at from core.jobs
+           where state = 'delayed' and run_at <= statement_timestamp()
            order by run_at, id limit $1 for update skip locked
+         ), placed as (
+           select id, row_number() over (order by run_at, id) as place from due
          )
-         update core.jobs j set state = 'waiting', run_at = clock_timestamp()
-         from due where j.id = due.id returning j.lane",
+         update core.jobs j
+         set state = 'waiting', run_at = statement_timestamp() + place * interval '1 microsecond'
+         from placed where j.id = placed.id returning j.lane",
         AT_ONCE,
     )
     .fetch_all(tx.db())

@@ -1,10 +1,11 @@
 //! What a node is working on at the moment: which places are taken, and which keys and tenants have
 //! as much as they may.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -15,6 +16,9 @@ use crate::directory::TenantId;
 
 /// A node that cannot write down what it has done takes no more than this many times its places.
 const UNSETTLED_MAX: usize = 4;
+/// How long, and how many, cancelled jobs are remembered.
+const CANCELLED_KEPT: Duration = Duration::from_secs(10);
+const CANCELLED_MAX: usize = 1_000;
 
 /// What this node is working on.
 pub(crate) struct InFlight {
@@ -29,6 +33,8 @@ struct Held {
     /// Jobs under their claims, until they are settled, and what ends them early. One that was lost
     /// and taken again may be here twice.
     jobs: HashMap<(Uuid, Uuid), Arc<Notify>>,
+    /// Jobs that were cancelled a moment ago: one of them may just have been claimed.
+    cancelled: VecDeque<(Uuid, Instant)>,
     /// Places that are taken in each lane; a job gives its place back when its run ends.
     places: [usize; 3],
     unsettled: [usize; 3],
@@ -79,6 +85,9 @@ impl InFlight {
     /// Takes a place. Answers with what ends the job early.
     pub(super) fn add(&self, lane: Lane, row: &JobRow) -> Arc<Notify> {
         let (mut held, cancel) = (self.held(), Arc::new(Notify::new()));
+        if held.cancelled.iter().any(|(job, _)| *job == row.id) {
+            cancel.notify_one();
+        }
         held.jobs.insert((row.id, row.claim), cancel.clone());
         held.places[lane.index()] += 1;
         held.unsettled[lane.index()] += 1;
@@ -115,8 +124,13 @@ impl InFlight {
 
     /// Ends a job early, if it is here.
     pub(super) fn cancel(&self, job: Uuid) {
-        let held = self.held();
+        let mut held = self.held();
         held.jobs.iter().filter(|((id, _), _)| *id == job).for_each(|(_, one)| one.notify_one());
+        held.cancelled.push_back((job, Instant::now()));
+        let over = |(_, at): &(Uuid, Instant)| at.elapsed() > CANCELLED_KEPT;
+        while held.cancelled.len() > CANCELLED_MAX || held.cancelled.front().is_some_and(over) {
+            held.cancelled.pop_front();
+        }
     }
 
     /// Whether a job of any of these queues is held.

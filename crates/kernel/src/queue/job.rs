@@ -128,7 +128,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     }
 
     /// While a job of this kind and tenant with the same unique key waits to begin, asking for
-    /// another one changes nothing. Once it has begun, the next one is a new one.
+    /// another one changes nothing. Once it has begun, the next one is a new one; should it fail, and
+    /// another one wait by then, it makes way. (Several that fail at the same moment may all stay.)
     fn unique_key(&self) -> Option<String> {
         None
     }

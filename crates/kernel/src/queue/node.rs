@@ -199,7 +199,7 @@ async fn renew_with(app: &Arc<App>, ended: &counts::Taken) -> Result<()> {
     counts::write(&mut tx, ended).await?;
     tx.commit().await?;
     let held = keep.iter().chain(unwanted.iter().filter(|shard| !left.contains(shard)));
-    node.know(id, began, held.chain(&taken).copied());
+    node.know(id, began, held.chain(&taken).copied(), &unwanted);
     if !taken.is_empty() || !left.is_empty() {
         tracing::debug!(
             taken = taken.len(),
@@ -237,7 +237,7 @@ async fn look(tx: &mut SystemTx, id: Uuid) -> Result<Seen> {
 
 impl Node {
     /// What was so when the lease was renewed, in a transaction that began at `began`.
-    fn know(&self, id: Uuid, began: Instant, shards: impl Iterator<Item = i16>) {
+    fn know(&self, id: Uuid, began: Instant, shards: impl Iterator<Item = i16>, unwanted: &[i16]) {
         let mut place = self.place();
         if place.id != id {
             *place = Place { id, ..Place::new() };
@@ -248,8 +248,10 @@ impl Node {
             let at = index(shard);
             held[at] = place.shards[at].or_else(|| Some(Instant::now()));
         }
-        for (leaving, held) in place.leaving.iter_mut().zip(&held) {
-            *leaving &= held.is_some();
+        // What was to be left and is wanted again stays.
+        place.leaving = [false; SHARDS];
+        for shard in unwanted {
+            place.leaving[index(*shard)] = held[index(*shard)].is_some();
         }
         place.shards = held;
     }
@@ -330,7 +332,16 @@ async fn take(tx: &mut SystemTx, id: Uuid, wanted: &[i16]) -> Result<Vec<i16>> {
 /// Leaves, when this node stops: others need not wait for its lease.
 pub(super) async fn go(app: &Arc<App>, tx: &mut SystemTx) -> Result<()> {
     let id = app.queue().node().place().id;
-    sqlx::query!("delete from core.nodes where id = $1", id).execute(tx.db()).await?;
+    // Gone, not deleted: a claim that is under way now commits jobs that somebody has to take back.
+    sqlx::query!(
+        "with gone as (
+           update core.nodes set gone_at = clock_timestamp() where id = $1 returning id
+         )
+         update core.job_shards s set node = null from gone where s.node = gone.id",
+        id,
+    )
+    .execute(tx.db())
+    .await?;
     Ok(())
 }
 

@@ -110,7 +110,8 @@ impl PlatformTx {
     }
 
     /// Lets jobs that failed or were cancelled run again, the oldest first and at most `limit`, as if
-    /// they had never run. Answers each with its tenant and kind.
+    /// they had never run. Answers each with its tenant and kind. One whose like waits already, under
+    /// the same unique key, is dropped instead.
     ///
     /// # Errors
     /// When the database fails.
@@ -130,11 +131,12 @@ impl PlatformTx {
                  order by died_at, id limit $6 for update skip locked)
                returning *
              )
-             insert into core.jobs (id, lane, kind, tenant_id, queue, priority, payload, state, run_at,
-               created_at)
-             select id, lane, kind, tenant_id, queue, priority, payload, 'waiting', clock_timestamp(),
-               created_at
+             insert into core.jobs (id, lane, kind, tenant_id, queue, priority, unique_key, payload, state,
+               run_at, created_at)
+             select id, lane, kind, tenant_id, queue, priority, unique_key, payload, 'waiting',
+               clock_timestamp(), created_at
              from dead order by died_at, id
+             on conflict do nothing
              returning id, tenant_id, kind",
             which.id.map(|id| *id),
             which.kind.as_deref(),

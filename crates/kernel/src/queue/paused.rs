@@ -19,13 +19,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What is paused, as this node knows it: at most a second behind.
 #[derive(Default)]
 pub(super) struct Paused {
-    names: RwLock<HashSet<String>>,
+    /// `None` until they have been read: nothing is handed out before.
+    names: RwLock<Option<HashSet<String>>>,
     changed: Notify,
 }
 
 impl Paused {
     pub(super) fn holds(&self, lane: Lane, kind: &str, queue: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(names) = &*names else { return true };
         !names.is_empty() && [lane.name(), kind, queue].iter().any(|name| names.contains(*name))
     }
 
@@ -51,7 +53,7 @@ pub(super) async fn read(app: &Arc<App>) -> Result<()> {
     let names =
         sqlx::query_scalar!("select name from core.paused_queues").fetch_all(tx.db()).await?;
     let known = &app.queue().paused.names;
-    *known.write().unwrap_or_else(PoisonError::into_inner) = names.into_iter().collect();
+    *known.write().unwrap_or_else(PoisonError::into_inner) = Some(names.into_iter().collect());
     app.queue().sweep(app);
     Ok(())
 }

@@ -237,7 +237,7 @@ async fn repeat_many(tx: &mut SystemTx, again: &Again) -> Result<i64> {
            delete from core.jobs j using held h
            where j.id = h.id and j.claim = h.claim and j.unique_key is not null and exists (
              select from core.jobs o where o.tenant_id = j.tenant_id and o.kind = j.kind
-               and o.unique_key = j.unique_key and o.state <> 'active')
+               and o.unique_key = j.unique_key and o.state <> 'active' and o.cancelled_by is null)
            returning j.id
          ), again as (
            update core.jobs j
@@ -310,9 +310,9 @@ async fn bury(tx: &mut SystemTx, row: &JobRow, dead: Dead, why: &str) -> Result<
     };
     let buried = sqlx::query!(
         "with dead as (delete from core.jobs where id = $1 and claim = $2 returning *)
-         insert into core.jobs_dead (id, lane, kind, tenant_id, queue, priority, payload, attempts,
-           crashes, error, created_at, state)
-         select id, lane, kind, tenant_id, queue, priority, payload, attempts, crashes,
+         insert into core.jobs_dead (id, lane, kind, tenant_id, queue, priority, unique_key, payload,
+           attempts, crashes, error, created_at, state)
+         select id, lane, kind, tenant_id, queue, priority, unique_key, payload, attempts, crashes,
            case when $4 = 'cancelled' then 'cancelled by ' || cancelled_by else $3 end, created_at, $4
          from dead",
         row.id,

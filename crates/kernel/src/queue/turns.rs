@@ -76,7 +76,12 @@ impl Turn {
         None
     }
 
+    /// Whether one runs, or has begun so lately that a rate counts it.
     fn is_remembered(&self) -> bool {
+        // A permit holds the semaphore, and not this.
+        if Arc::strong_count(&self.at_once) > 1 {
+            return true;
+        }
         let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         starts.back().is_some_and(|last| last.elapsed() < RATE_WITHIN_MAX)
     }

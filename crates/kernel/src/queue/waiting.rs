@@ -5,7 +5,7 @@
 //! is how they are found without walking past those of others.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,8 @@ pub(super) struct Share {
 #[derive(Default)]
 pub(super) struct Waiting {
     queues: HashMap<QueueId, Known>,
+    /// Of whom, and how urgent, something waited when the last choice was made or has been noted since.
+    seen: HashSet<(TenantId, i16)>,
     /// Worker time that each tenant has used.
     tenants: HashMap<TenantId, Duration>,
     /// What the tenant with the least had used when the last choice was made: a tenant that comes
@@ -112,7 +114,7 @@ impl Waiting {
         if self.queues.len() >= KNOWN_MAX && !self.queues.contains_key(&queue) {
             return;
         }
-        let (chosen, now) = (self.choice, Instant::now());
+        let (of, chosen, now) = ((queue.tenant, queue.priority), self.choice, Instant::now());
         let known = self.queues.entry(queue).or_insert_with(|| Known {
             more: false,
             noted: 0,
@@ -121,6 +123,7 @@ impl Waiting {
             waits_since: now,
         });
         known.noted += 1;
+        self.seen.insert(of);
         if !known.more {
             known.more = true;
             known.waits_since = now;
@@ -135,8 +138,15 @@ impl Waiting {
         }
     }
 
-    /// Whether jobs of this queue wait, so that a new one has to wait behind them.
-    pub(super) fn has(&self, queue: &QueueId) -> bool {
+    /// Whether jobs wait that go before a new one of this queue: its own, or the tenant's of a higher
+    /// priority.
+    pub(super) fn comes_before(&self, queue: &QueueId) -> bool {
+        let higher =
+            (0..queue.priority).any(|priority| self.seen.contains(&(queue.tenant, priority)));
+        self.has(queue) || higher
+    }
+
+    fn has(&self, queue: &QueueId) -> bool {
         self.queues.get(queue).is_some_and(|known| known.more)
     }
 
@@ -146,14 +156,18 @@ impl Waiting {
     }
 
     /// Where to begin to look for queues now, if that is to be done. Then [`Waiting::swept`] has to
-    /// follow.
-    pub(super) fn begin_sweep(&mut self) -> Option<Option<QueueId>> {
+    /// follow. Queues that have nothing, or that this node may not take from, are forgotten when they
+    /// are many.
+    pub(super) fn begin_sweep(
+        &mut self,
+        may_take: impl Fn(&QueueId) -> bool,
+    ) -> Option<Option<QueueId>> {
         let may = self.sweep.not_before.is_none_or(|at| at <= Instant::now());
         if !may || !std::mem::take(&mut self.sweep.asked) {
             return None;
         }
         if self.queues.len() >= KNOWN_MAX / 2 {
-            self.queues.retain(|_, known| known.more);
+            self.queues.retain(|queue, known| known.more && may_take(queue));
         }
         Some(self.sweep.after.take())
     }
@@ -184,7 +198,9 @@ impl Waiting {
         let each = self.average.max(Duration::from_nanos(1));
         self.choice += 1;
         let mut tenants: HashMap<TenantId, Turn<'_>> = HashMap::new();
+        self.seen.clear();
         for (queue, known) in self.queues.iter().filter(|(_, known)| known.more) {
+            self.seen.insert((queue.tenant, queue.priority));
             let left = room.of_queue(queue);
             if left > 0 {
                 let turn =
@@ -426,11 +442,11 @@ mod tests {
     #[test]
     fn sweeps_wait_for_twenty_times_as_long_as_they_take() {
         let mut waiting = Waiting::default();
-        assert!(waiting.begin_sweep().is_none(), "nobody asked");
+        assert!(waiting.begin_sweep(|_| true).is_none(), "nobody asked");
         waiting.ask_to_sweep();
-        assert!(waiting.begin_sweep().is_some());
+        assert!(waiting.begin_sweep(|_| true).is_some());
         waiting.swept(&[], false, Duration::from_secs(60));
         waiting.ask_to_sweep();
-        assert!(waiting.begin_sweep().is_none());
+        assert!(waiting.begin_sweep(|_| true).is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! and hands it out, to each tenant the same worker time.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -25,6 +25,8 @@ use crate::trace;
 
 /// More in one claim save nothing.
 const CLAIM_MAX: usize = 512;
+/// How often others may run before this node waits for them by the clock.
+const TURNS_GIVEN: u32 = 32;
 /// How long places may gather before jobs are claimed for them.
 const GATHER: Duration = Duration::from_millis(1);
 
@@ -35,14 +37,14 @@ pub(super) struct Running {
     pub(super) row: JobRow,
     cancel: Arc<Notify>,
     /// When its run began, if it did.
-    began: Option<Instant>,
+    began: OnceLock<Instant>,
     has_place: bool,
 }
 
 impl Running {
     fn new(app: &Arc<App>, lane: Lane, row: JobRow) -> Self {
         let cancel = app.queue().in_flight().add(lane, &row);
-        Self { app: app.clone(), lane, row, cancel, began: None, has_place: true }
+        Self { app: app.clone(), lane, row, cancel, began: OnceLock::new(), has_place: true }
     }
 
     /// A job that begins when it is committed, if this node works on its kind and has room.
@@ -56,7 +58,7 @@ impl Running {
             || in_flight.room(job.lane, job.tenant, keyed).0 == 0
             || keyed.is_some_and(|(_, name)| !queue.node().takes(name))
             || queue.is_paused(job.lane, kind.name, &job.queue)
-            || queue.waiting(job.lane).has(&QueueId::of(job))
+            || queue.waiting(job.lane).comes_before(&QueueId::of(job))
         {
             return None;
         }
@@ -77,18 +79,20 @@ impl Running {
     /// Waits until one more of its key may run; a node may have taken more than that.
     ///
     /// # Errors
-    /// `core.job_lost` when this node is no longer the one to say.
-    pub(super) async fn turn(&mut self) -> Result<Option<OwnedSemaphorePermit>> {
-        let mut turn = None;
+    /// `core.job_lost` when this node is no longer the one to say, or the queue was paused meanwhile.
+    pub(super) async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>> {
+        let (mut turn, queue) = (None, self.app.queue());
         if self.row.is_keyed()
             && let Some(kind) = self.app.job_kind(&self.row.kind)
         {
-            let queue = self.app.queue();
             let rules = || queue.node().rules(&self.row.queue, self.row.node).ok_or_else(lost);
             turn = queue.turns().take(kind, &self.row.queue, rules()?).await;
             rules()?;
         }
-        self.began = Some(Instant::now());
+        if queue.is_paused(self.lane, &self.row.kind, &self.row.queue) {
+            return Err(lost());
+        }
+        self.began.get_or_init(Instant::now);
         Ok(turn)
     }
 
@@ -104,7 +108,7 @@ impl Running {
             return;
         }
         let queue = self.app.queue();
-        let time = self.began.map(|began| began.elapsed()).unwrap_or_default();
+        let time = self.began.get().map(Instant::elapsed).unwrap_or_default();
         queue.in_flight().ended_running(self.lane, &self.row);
         queue.used(self.lane, self.row.tenant, time);
         self.app.wakers().lane(self.lane).notify_one();
@@ -118,9 +122,9 @@ impl Drop for Running {
     }
 }
 
-/// Says that somebody else has the job now, or will.
+/// Says that the job is to be given back.
 fn lost() -> Error {
-    Error::conflict(LOST, "Another node hands out the jobs of this key now.")
+    Error::conflict(LOST, "The job is not to begin on this node now.")
 }
 
 /// Jobs of a transaction that is about to commit. Those that this node has room for are its own from
@@ -159,8 +163,10 @@ impl HandOver {
     /// leaves nothing behind.
     pub(crate) fn start(self, app: &Arc<App>) {
         for (lane, queue) in self.others {
-            app.queue().waiting(lane).note(queue);
-            app.wakers().lane(lane).notify_one();
+            if (Places { app, lane }).may_take(&queue) {
+                app.queue().waiting(lane).note(queue);
+                app.wakers().lane(lane).notify_one();
+            }
         }
         set_off(app, self.own);
     }
@@ -206,14 +212,12 @@ pub(super) async fn work(app: Arc<App>, lane: Lane) {
 async fn hand_out(app: &Arc<App>, lane: Lane) -> Result<bool> {
     let queue = app.queue();
     let Some(node) = queue.node().id().filter(|_| app.takes_jobs()) else { return Ok(false) };
-    let sweep_after = queue.waiting(lane).begin_sweep();
+    let places = Places { app, lane };
+    let sweep_after = queue.waiting(lane).begin_sweep(|queue| places.may_take(queue));
     if let Some(after) = sweep_after {
         look_for_queues(app, lane, after.as_ref()).await?;
     }
-    if queue.in_flight().is_nearly_full(lane) {
-        // Where jobs end by the hundred, a few more places are worth waiting for.
-        tokio::time::sleep(GATHER).await;
-    }
+    gather(app, lane).await;
     let free = queue.in_flight().free(lane).min(CLAIM_MAX);
     let shares = choose(app, lane, free);
     if shares.is_empty() {
@@ -226,35 +230,56 @@ async fn hand_out(app: &Arc<App>, lane: Lane) -> Result<bool> {
     Ok(true)
 }
 
+/// Where jobs end by the hundred, a few more places are worth waiting for: first until those have run
+/// that need no more than their turn, then for a moment.
+async fn gather(app: &App, lane: Lane) {
+    let is_nearly_full = || app.queue().in_flight().is_nearly_full(lane);
+    for _ in 0..TURNS_GIVEN {
+        if !is_nearly_full() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(GATHER).await;
+}
+
 async fn look_for_queues(app: &Arc<App>, lane: Lane, after: Option<&QueueId>) -> Result<()> {
     let began = Instant::now();
     let (mut found, more) = sweep(app, lane, after).await?;
-    // A newer release knows more kinds than this one.
-    found.retain(|(queue, _)| app.job_kind(queue.kind()).is_some());
+    let places = Places { app, lane };
+    found.retain(|(queue, _)| places.may_take(queue));
     app.queue().waiting(lane).swept(&found, more, began.elapsed());
     Ok(())
 }
 
-/// What there is room for, and which kinds this node knows: a newer release knows more.
+/// What this node has room for.
 struct Places<'a> {
     app: &'a App,
     lane: Lane,
 }
 
+impl Places<'_> {
+    /// Whether this node may take jobs of the queue at all: not of one that is paused, whose key is
+    /// another node's, or that only a newer release knows.
+    fn may_take(&self, queue: &QueueId) -> bool {
+        let here = self.app.queue();
+        self.app.job_kind(queue.kind()).is_some()
+            && !here.is_paused(self.lane, queue.kind(), &queue.name)
+            && (!queue.is_keyed() || here.node().takes(&queue.name))
+    }
+}
+
 impl Room for Places<'_> {
     fn of_queue(&self, queue: &QueueId) -> usize {
-        let here = self.app.queue();
-        let Some(kind) = self.app.job_kind(queue.kind()) else { return 0 };
-        if here.is_paused(self.lane, kind.name, &queue.name) {
-            return 0;
+        let kind = self.app.job_kind(queue.kind()).filter(|_| self.may_take(queue));
+        match kind {
+            None => 0,
+            Some(_) if !queue.is_keyed() => usize::MAX,
+            Some(kind) => {
+                let in_flight = self.app.queue().in_flight();
+                in_flight.room(self.lane, queue.tenant, Some((kind, &queue.name))).0
+            }
         }
-        if !queue.is_keyed() {
-            return usize::MAX;
-        }
-        if !here.node().takes(&queue.name) {
-            return 0;
-        }
-        here.in_flight().room(self.lane, queue.tenant, Some((kind, &queue.name))).0
     }
 
     fn of_tenant(&self, tenant: TenantId) -> (usize, usize) {
@@ -282,7 +307,12 @@ fn note_claims(app: &App, lane: Lane, shares: &[Share], claims: &[Claim]) {
 
 async fn run(mut running: Running) {
     let app = running.app.clone();
-    let result = match running.turn().await {
+    let turn = tokio::select! {
+        biased;
+        cancelled = running.cancelled() => cancelled,
+        turn = running.turn() => turn,
+    };
+    let result = match turn {
         Ok(_turn) => attempt(&running).await,
         Err(error) if error.code() == LOST => {
             return Box::pin(put_back(&app, &running.row)).await;
@@ -316,10 +346,11 @@ async fn attempt(running: &Running) -> Option<Result<()>> {
     let cx = JobCx::new(app, kind, row, span.cause());
     let work = span.around(caught(run(cx.clone(), &row.payload)));
     let result = tokio::select! {
+        biased;
+        cancelled = running.cancelled() => cancelled,
         result = tokio::time::timeout(kind.timeout, work) => {
             result.unwrap_or_else(|_| Err(kind.took_too_long()))
         }
-        cancelled = running.cancelled() => cancelled,
     };
     if result.is_err() {
         span.failed();

@@ -34,6 +34,7 @@ mod queue_kinds;
 mod queue_limits;
 mod queue_nodes;
 mod queue_orders;
+mod queue_races;
 mod queue_retry;
 mod queue_unique;
 mod rough;

@@ -80,13 +80,12 @@ async fn a_thousand_that_become_due_at_once_begin_about_then_and_all_run() {
     let mut tx = app.kernel().tenant_tx(acme.id).await.unwrap();
     let after = Duration::from_secs(1);
     (0..1_000).for_each(|_| tx.enqueue_after(&Chore::new("x", 0), after).unwrap());
-    tx.commit().await.unwrap();
     let asked = Instant::now();
+    tx.commit().await.unwrap();
     within(WHILE, "all run", async || (count(&app, JOBS).await == 0).then_some(())).await;
     let begun = Log::of(&acme).begun();
     let first = begun[0].at - asked;
-    // They are written a moment before the commit ends.
-    assert!(first > after - Duration::from_millis(200), "{first:?}");
-    assert!(first < after + Duration::from_secs(2), "{first:?}");
+    assert!(first >= after, "{first:?}");
+    assert!(first < after + Duration::from_secs(3), "{first:?}");
     assert_eq!(begun.len(), 1_000);
 }
