@@ -84,7 +84,16 @@ async fn rounds(options: &Options, place: &Place, report: &mut Report) -> Result
         ours.push(here);
         if options.wants("jobs-peers") {
             for (peer, speeds) in PEERS.iter().zip(&mut theirs) {
-                let speed = peer.measure(place, jobs).await?;
+                let speed = match peer.measure(place, jobs).await {
+                    // Without Node, or where nothing may be installed, the other rows are made still.
+                    Err(error) if options.only.is_empty() => {
+                        let text = format!("SKIPPED: {}: {error:#}", peer.enqueued);
+                        progress(&text);
+                        report.note(&text);
+                        continue;
+                    }
+                    speed => speed?,
+                };
                 let (enqueued, ran) = (speed.enqueue_per_second, speed.run_per_second);
                 progress(&format!("  {}: {enqueued:.0}/s, run {ran:.0}/s", peer.enqueued));
                 speeds.push(speed);

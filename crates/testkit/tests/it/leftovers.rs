@@ -51,3 +51,28 @@ async fn what_was_given_up_a_week_ago_is_forgotten_and_what_was_given_up_since_i
         assert_eq!(kept, (167, true), "{old}");
     }
 }
+
+#[tokio::test]
+async fn jobs_that_were_done_are_kept_for_a_day_and_then_dropped_with_all_of_theirs() {
+    let app = TestApp::start([fixture::module()]).await;
+    let days = "select count(*) from pg_inherits where inhparent = 'core.jobs_done'::regclass";
+    let made = count(&app, days).await;
+    assert_eq!(made, 9, "yesterday, today and a week ahead");
+    run(
+        &app,
+        "create table core.jobs_done_2020_02_29 partition of core.jobs_done
+           for values from ('2020-02-29 00:00+00') to ('2020-03-01 00:00+00');
+         alter table core.jobs_done_2020_02_29 owner to freehold_owner;
+         insert into core.jobs_done (id, lane, kind, tenant_id, queue, priority, payload, attempts,
+           created_at, finished_at)
+         select gen_random_uuid(), 1, 'x', gen_random_uuid(), 'x', 1, '{}', 1, at, at
+         from (values ('2020-02-29 12:00+00'::timestamptz), (now() - interval '20 hours'), (now()))
+           as done (at)",
+    )
+    .await;
+    tick(&app, "core.job_days").await;
+    assert_eq!(count(&app, days).await, made);
+    let old = "select count(*) from core.jobs_done where finished_at < now() - interval '2 days'";
+    assert_eq!(count(&app, old).await, 0);
+    assert_eq!(count(&app, "select count(*) from core.jobs_done").await, 2);
+}

@@ -218,7 +218,8 @@ pub(crate) async fn kill(node: &TestApp, others: &TestApp) {
 /// Of the nodes that live.
 async fn leases(app: &TestApp) -> Vec<(Uuid, Timestamp)> {
     let leases = sqlx::query_as(
-        "select id, lease_until from core.nodes where lease_until > clock_timestamp()",
+        "select id, lease_until from core.nodes
+         where gone_at is null and lease_until > clock_timestamp()",
     );
     leases.fetch_all(app.sql()).await.unwrap()
 }
