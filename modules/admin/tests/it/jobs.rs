@@ -34,10 +34,10 @@ async fn a_look_at_a_job_is_in_its_tenants_log_with_who_and_why() {
 #[tokio::test]
 async fn a_job_is_found_wherever_it_is_and_says_what_is_known_of_it() {
     let stage = Stage::set().await;
-    let node: String =
-        sqlx::query_scalar("select name from core.nodes").fetch_one(stage.app.sql()).await.unwrap();
     let runs = stage.ask(&Act::hanging("key/whk_1")).await;
     let shown = stage.becomes(runs, "active").await;
+    let node: String =
+        sqlx::query_scalar("select name from core.nodes").fetch_one(stage.app.sql()).await.unwrap();
     assert_eq!((&shown["key"], &shown["priority"]), (&json!("whk_1"), &json!("normal")));
     assert_eq!((&shown["node"], &shown["attempts"]), (&json!(node), &json!(1)));
     assert!(shown["startedAt"].is_string() && shown["finishedAt"].is_null(), "{shown}");
