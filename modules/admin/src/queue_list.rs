@@ -2,12 +2,13 @@
 //! release and the database know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use freehold_kernel::{JobKind, Timestamp};
+use freehold_kernel::{JobKind, JobsWaiting};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::counts::{Backlog, Ends};
+use crate::counts::Ends;
 use crate::job::{LANES, lane_name};
 use crate::queues::{Pause, Queue};
 
@@ -44,10 +45,9 @@ pub(crate) struct CountedQueue {
 
 /// Everything that the list is made of.
 pub(crate) struct Facts {
-    pub(crate) now: Timestamp,
     pub(crate) lanes: [(&'static str, usize); 3],
     pub(crate) kinds: Vec<JobKind>,
-    pub(crate) backlog: Vec<Backlog>,
+    pub(crate) backlog: Vec<JobsWaiting>,
     pub(crate) ends: Vec<Ends>,
     pub(crate) paused: BTreeMap<String, Pause>,
 }
@@ -113,14 +113,15 @@ impl Facts {
     fn counted(
         &self,
         queue: Queue,
-        is_in: impl Fn(&Backlog) -> bool,
+        is_in: impl Fn(&JobsWaiting) -> bool,
         [completed, failed, stalled]: [i64; 3],
     ) -> CountedQueue {
-        let rows: Vec<&Backlog> = self.backlog.iter().filter(|row| is_in(row)).collect();
+        let rows: Vec<&JobsWaiting> = self.backlog.iter().filter(|row| is_in(row)).collect();
         let count = |state: &str| {
             rows.iter().filter(|row| row.state == state).map(|row| row.count).sum::<i64>()
         };
-        let oldest = rows.iter().filter_map(|row| row.oldest).min();
+        let oldest = rows.iter().filter_map(|row| row.oldest_seconds).reduce(f64::max);
+        let whole = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
         CountedQueue {
             queue,
             waiting: count("waiting"),
@@ -129,7 +130,7 @@ impl Facts {
             completed,
             failed,
             stalled,
-            oldest_seconds: oldest.map(|oldest| self.now.since(oldest).as_secs()),
+            oldest_seconds: oldest.map(whole),
         }
     }
 }
@@ -140,28 +141,25 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_unix_seconds(1_700_000_000 + seconds).unwrap()
-    }
-
     prop_compose! {
         fn backlog()(
             lane in 0_i16..3,
             kind in prop::sample::select(&["known.a", "known.b", "other.c", "other.d"][..]),
             state in prop::sample::select(&["waiting", "delayed", "active"][..]),
             count in 1_i64..100,
-            age in 0_i64..1_000,
-        ) -> Backlog {
-            let oldest = (state == "waiting").then(|| at(-age));
-            Backlog { lane, kind: kind.to_owned(), state: state.to_owned(), count, oldest }
+            age in 0_u32..1_000,
+        ) -> JobsWaiting {
+            let oldest_seconds = (state == "waiting").then(|| f64::from(age) + 0.5);
+            let (kind, state) = (kind.to_owned(), state.to_owned());
+            JobsWaiting { lane, kind, state, count, oldest_seconds }
         }
     }
 
-    fn facts(backlog: Vec<Backlog>) -> Facts {
+    fn facts(backlog: Vec<JobsWaiting>) -> Facts {
         let lanes = [("transactional", 4), ("standard", 8), ("bulk", 2)];
         let kind = |name, lane| JobKind { name, lane, per_key: 3 };
         let kinds = vec![kind("known.a", "standard"), kind("known.b", "bulk")];
-        Facts { now: at(0), lanes, kinds, backlog, ends: Vec::new(), paused: BTreeMap::new() }
+        Facts { lanes, kinds, backlog, ends: Vec::new(), paused: BTreeMap::new() }
     }
 
     proptest! {
@@ -173,7 +171,7 @@ mod tests {
                 rows.iter().filter(|row| row.state == state).map(|row| row.count).sum()
             };
             let expected = [all("waiting"), all("delayed"), all("active")];
-            let oldest = rows.iter().filter_map(|row| row.oldest).min();
+            let oldest = rows.iter().filter_map(|row| row.oldest_seconds).reduce(f64::max);
             let list = facts(rows).list();
             for is_lane in [true, false] {
                 let some: Vec<_> =
@@ -182,7 +180,7 @@ mod tests {
                 let counted = [sum(|one| one.waiting), sum(|one| one.delayed), sum(|one| one.active)];
                 prop_assert_eq!(counted, expected);
                 let found = some.iter().filter_map(|one| one.oldest_seconds).max();
-                prop_assert_eq!(found, oldest.map(|oldest| at(0).since(oldest).as_secs()));
+                prop_assert_eq!(found.map(|whole| whole as f64 + 0.5), oldest);
             }
             let names: BTreeSet<&str> = list.iter().map(|one| one.queue.name.as_str()).collect();
             prop_assert_eq!(names.len(), list.len());

@@ -6,6 +6,7 @@ use sqlx::{FromRow, Row};
 use super::pool::Pool;
 use super::{Access, Database};
 use crate::error::Result;
+use crate::queue::{JobsWaiting, Most, count_waiting};
 use crate::time::Timestamp;
 
 /// A pool at this moment.
@@ -26,28 +27,6 @@ pub(crate) struct Backlog {
     pub(crate) outbox: Vec<EventsWaiting>,
 }
 
-/// Jobs of one lane, kind and state.
-#[derive(Debug, FromRow)]
-pub(crate) struct JobsWaiting {
-    pub(crate) lane: i16,
-    pub(crate) kind: String,
-    state: String,
-    pub(crate) count: i64,
-    /// Of those that are due.
-    pub(crate) oldest_seconds: Option<f64>,
-}
-
-impl JobsWaiting {
-    /// As a word of ours.
-    pub(crate) fn state(&self) -> &'static str {
-        match self.state.as_str() {
-            "waiting" => "waiting",
-            "delayed" => "delayed",
-            _ => "active",
-        }
-    }
-}
-
 /// Events that a subscriber has not handled.
 #[derive(Debug, FromRow)]
 pub(crate) struct EventsWaiting {
@@ -55,45 +34,6 @@ pub(crate) struct EventsWaiting {
     pub(crate) count: i64,
     pub(crate) oldest_seconds: f64,
 }
-
-/// Counts no more than `$2` jobs of each queue, and finds the oldest of each. In the order of the
-/// index, so that what waits costs one step for each queue and what is counted.
-const JOBS: &str = "
-  with recursive heads as (
-    select h.* from unnest(array[0, 1, 2]::smallint[]) as l (lane)
-    cross join lateral (
-      select lane, tenant_id, queue, priority, run_at from core.jobs
-      where lane = l.lane and state = 'waiting'
-      order by tenant_id, queue, priority, run_at, id limit 1) as h
-    union all
-    select n.* from heads h cross join lateral (
-      select lane, tenant_id, queue, priority, run_at from core.jobs
-      where lane = h.lane and state = 'waiting'
-        and (tenant_id, queue, priority) > (h.tenant_id, h.queue, h.priority)
-      order by tenant_id, queue, priority, run_at, id limit 1) as n
-  ), queues as (
-    select h.lane, split_part(h.queue, '/', 1) as kind, 'waiting' as state, c.count, h.run_at
-    from (select * from heads limit $2) as h
-    cross join lateral (
-      select count(*) as count from (
-        select from core.jobs
-        where lane = h.lane and tenant_id = h.tenant_id and queue = h.queue
-          and priority = h.priority and state = 'waiting' limit $2) as j) as c
-    union all
-    select lane, kind, 'delayed', count(*), null from (
-      select lane, kind from core.jobs where state = 'delayed' limit $2) as d
-    group by 1, 2
-    union all
-    select lane, kind, 'active', count(*), null from (
-      select lane, kind from core.jobs where state = 'active' limit $2) as a
-    group by 1, 2
-  )
-  select lane, case when kind = any($1) then kind else 'unknown' end as kind, state,
-    sum(count)::bigint as count,
-    case when min(run_at) is not null then
-      greatest(0, extract(epoch from statement_timestamp() - min(run_at)))::float8
-    end as oldest_seconds
-  from queues group by 1, 2, 3";
 
 const OUTBOX: &str = "
   select s.name as subscriber, count(o.event_at) as count,
@@ -118,7 +58,7 @@ impl Database {
         [state("requests", &self.app), state("system", &self.system)]
     }
 
-    /// What waits, counted up to `most` for each lane and each subscriber.
+    /// What waits, counted up to `most` for each queue and each subscriber.
     pub(crate) async fn backlog(
         &self,
         subscribers: &[&str],
@@ -128,7 +68,8 @@ impl Database {
         let mut db = self.begin(Access::Dispatch).await?;
         // Whoever asks has stopped waiting by then.
         sqlx::query("set local statement_timeout = '2s'").execute(&mut db).await?;
-        let jobs = sqlx::query_as(JOBS).bind(kinds).bind(most).fetch_all(&mut db).await?;
+        let of_jobs = Most { queues: most, of_each: most, in_all: most * most };
+        let jobs = count_waiting(&mut db, Some(kinds), of_jobs).await?;
         let outbox = sqlx::query_as(OUTBOX).bind(subscribers).bind(most).fetch_all(&mut db).await?;
         db.rollback().await?;
         Ok(Backlog { jobs, outbox })

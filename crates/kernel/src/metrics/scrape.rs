@@ -144,7 +144,7 @@ fn pools(lines: &mut Lines<'_, '_>, pools: &[PoolState; 2]) -> fmt::Result {
 fn queues(lines: &mut Lines<'_, '_>, backlog: &Backlog) -> fmt::Result {
     let jobs = backlog.jobs.iter().map(|row| {
         let lane = lane_name(row.lane);
-        ([("lane", lane), ("kind", &row.kind), ("state", row.state())], row.count)
+        ([("lane", lane), ("kind", &row.kind), ("state", &row.state)], row.count)
     });
     let help = "Jobs that wait, are delayed, or run; counted up to 10000 for each queue";
     lines.gauges("freehold_jobs", help, jobs)?;

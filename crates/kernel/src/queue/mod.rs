@@ -18,12 +18,13 @@ use crate::directory::TenantId;
 use crate::error::{Error, Result};
 use crate::metrics::{JobEnd, job_ended};
 
+mod arrivals;
+mod backlog;
 mod batch;
 mod cancel;
 mod claim;
 mod counts;
 mod days;
-mod delayed;
 mod enqueue;
 mod in_flight;
 pub(crate) mod job;
@@ -38,14 +39,16 @@ mod turns;
 mod waiting;
 mod worker;
 
+pub use backlog::{JobsWaiting, Most};
 pub use batch::{Claimed, RunBatch, Settlement};
 pub use job::{Job, JobCx, JobId, Lane, Priority, Rate, RunJob};
 pub use operate::{DeadJobs, Kind};
 
+pub(crate) use arrivals::{asked_for_lately, came, promote};
+pub(crate) use backlog::count as count_waiting;
 use counts::Counts;
 pub(crate) use counts::forget_old as forget_old_counts;
 pub(crate) use days::tend as tend_days;
-pub(crate) use delayed::promote;
 pub(crate) use enqueue::NewJob;
 pub(crate) use in_flight::InFlight;
 pub(crate) use job::{JobKind, JobName, Work};
@@ -154,6 +157,7 @@ pub(crate) fn run(app: &Arc<App>) {
     }
     app.run(settle::serve(app.clone()));
     app.run(node::live(app.clone()));
+    app.run(reclaim::look_for_forgotten(app.clone()));
     app.run(cancel::serve(app.clone()));
     app.run(paused::follow(app.clone()));
 }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::in_flight::InFlight;
 use super::job::interval;
-use super::reclaim::{FORGOTTEN_AFTER, reclaim};
 use super::{counts, process};
 use crate::app::App;
 use crate::crypto::sha256;
@@ -114,17 +113,10 @@ pub(super) async fn live(app: Arc<App>) {
     if let Err(error) = bury_the_dead(&app).await {
         tracing::warn!(%error, "whether a process before this one died could not be read");
     }
-    let mut looked = Instant::now();
     loop {
         if let Err(error) = renew(&app).await {
             tracing::warn!(%error, "this node's lease could not be renewed");
             app.queue().node().place().trouble = Some(Instant::now());
-        }
-        if looked.elapsed() > FORGOTTEN_AFTER {
-            looked = Instant::now();
-            if let Err(error) = reclaim(&app).await {
-                tracing::warn!(%error, "jobs in nobody's hands could not be looked for");
-            }
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_EVERY) => {}

@@ -1,7 +1,7 @@
 //! Jobs that are nobody's any more: given back by a node that stops, or left behind by one that died.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -17,7 +17,10 @@ use crate::tx::SystemTx;
 const CRASHES_MAX: i32 = 3;
 const AT_ONCE: i64 = 1000;
 /// A job that began so long ago and is not in flight here is in nobody's hands.
-pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// Looking for those costs at most this share of the time. While a snapshot is held somewhere, a look
+/// walks past all that was done since.
+const SHARE: u32 = 20;
 
 /// Gives back what this node still works on when it stops, and its place among the others, so that
 /// they need not wait for its lease. Whatever ends here after this comes too late.
@@ -65,6 +68,19 @@ async fn put_back_many(tx: &mut SystemTx, (jobs, claims): &(Vec<Uuid>, Vec<Uuid>
     .execute(tx.db())
     .await?;
     Ok(())
+}
+
+/// Looks for jobs in nobody's hands, beside the signs of life: those must not wait for it.
+pub(super) async fn look_for_forgotten(app: Arc<App>) {
+    let mut rest = FORGOTTEN_AFTER;
+    loop {
+        tokio::time::sleep(rest).await;
+        let began = Instant::now();
+        if let Err(error) = reclaim(&app).await {
+            tracing::warn!(%error, "jobs in nobody's hands could not be looked for");
+        }
+        rest = FORGOTTEN_AFTER.max(began.elapsed() * SHARE);
+    }
 }
 
 /// Takes back jobs whose node has gone, and those of this node that nothing here works on: whoever

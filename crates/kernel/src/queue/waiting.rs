@@ -9,11 +9,14 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use turn::Turn;
 use uuid::Uuid;
 
 use super::enqueue::NewJob;
 use crate::directory::TenantId;
 use crate::time::Timestamp;
+
+mod turn;
 
 /// Jobs that commit at the same time become visible in another order than that of their `run_at`.
 /// What is later than this is found by the next sweep.
@@ -25,7 +28,7 @@ const KNOWN_MAX: usize = 20_000;
 /// A sweep costs at most this share of the time.
 const SWEEP_SHARE: u32 = 20;
 /// But it is done, however slow the machine.
-const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_mins(5);
 
 /// The jobs of one tenant, kind (and key) and priority.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +97,8 @@ struct Known {
     noted: u64,
     /// Where the last claim ended.
     since: Option<Timestamp>,
+    /// The same, when the last sweep began.
+    swept_since: Option<Timestamp>,
     /// The choice that it was part of last, so that a tenant's queues take turns.
     chosen: u64,
     waits_since: Instant,
@@ -103,6 +108,7 @@ struct Known {
 #[derive(Default)]
 struct Sweep {
     asked: bool,
+    running: bool,
     not_before: Option<Instant>,
     /// Where the last one ended, if there was more.
     after: Option<QueueId>,
@@ -119,6 +125,7 @@ impl Waiting {
             more: false,
             noted: 0,
             since: None,
+            swept_since: None,
             chosen,
             waits_since: now,
         });
@@ -130,10 +137,32 @@ impl Waiting {
         }
     }
 
-    /// The oldest job in a queue, as a sweep found it.
+    /// There is a job in this queue that was written so long ago and is committed only now. Claims may
+    /// be past it.
+    pub(super) fn note_late(&mut self, queue: QueueId, late: Duration) {
+        if late > OVERLAP
+            && let Some(known) = self.queues.get_mut(&queue)
+        {
+            known.since = known.since.map(|since| since - late);
+        }
+        self.note(queue);
+    }
+
+    /// The oldest job in a queue among those that came lately.
+    pub(super) fn came(&mut self, queue: QueueId, oldest: Timestamp) {
+        if let Some(known) = self.queues.get_mut(&queue) {
+            known.since = known.since.map(|since| since.min(oldest));
+        }
+        self.note(queue);
+    }
+
+    /// The oldest job in a queue, as a sweep found it. If claims were already past it when the sweep
+    /// began, they go back to it; if not, it has been their turn since, and they go on where they are.
     fn found(&mut self, queue: &QueueId, oldest: Timestamp) {
         self.note(queue.clone());
-        if let Some(known) = self.queues.get_mut(queue) {
+        if let Some(known) = self.queues.get_mut(queue)
+            && known.swept_since.is_none_or(|since| oldest < since - OVERLAP)
+        {
             known.since = Some(known.since.map_or(oldest, |since| since.min(oldest)));
         }
     }
@@ -163,12 +192,14 @@ impl Waiting {
         may_take: impl Fn(&QueueId) -> bool,
     ) -> Option<Option<QueueId>> {
         let may = self.sweep.not_before.is_none_or(|at| at <= Instant::now());
-        if !may || !std::mem::take(&mut self.sweep.asked) {
+        if !may || self.sweep.running || !std::mem::take(&mut self.sweep.asked) {
             return None;
         }
+        self.sweep.running = true;
         if self.queues.len() >= KNOWN_MAX / 2 {
             self.queues.retain(|queue, known| known.more && may_take(queue));
         }
+        self.queues.values_mut().for_each(|known| known.swept_since = known.since);
         Some(self.sweep.after.take())
     }
 
@@ -176,6 +207,7 @@ impl Waiting {
     /// is held somewhere, a sweep walks past all that was done since; it must not take the time that
     /// jobs need.
     pub(super) fn swept(&mut self, found: &[(QueueId, Timestamp)], more: bool, took: Duration) {
+        self.sweep.running = false;
         let rest = (took * SWEEP_SHARE).min(SWEEP_AT_LEAST_EVERY);
         self.sweep.not_before = Some(Instant::now() + rest);
         if more {
@@ -264,54 +296,6 @@ impl Known {
     fn order(&self, priority: i16) -> (i16, u64) {
         let aged = self.waits_since.elapsed().as_secs() / AGEING.as_secs();
         (priority.saturating_sub(i16::try_from(aged).unwrap_or(i16::MAX)), self.chosen)
-    }
-}
-
-/// A tenant's queues, while jobs are chosen.
-struct Turn<'a> {
-    room: usize,
-    in_flight: u32,
-    /// What goes first is smaller: priority, taken so far, when last chosen, place in `queues`.
-    next: BinaryHeap<Reverse<(i16, usize, u64, usize)>>,
-    queues: Vec<Candidate<'a>>,
-}
-
-struct Candidate<'a> {
-    queue: &'a QueueId,
-    room: usize,
-    taken: usize,
-}
-
-impl<'a> Turn<'a> {
-    fn new(room: &impl Room, tenant: TenantId) -> Self {
-        let (room, in_flight) = room.of_tenant(tenant);
-        let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
-        Self { room, in_flight, next: BinaryHeap::new(), queues: Vec::new() }
-    }
-
-    fn add(&mut self, queue: &'a QueueId, (priority, chosen): (i16, u64), room: usize) {
-        self.next.push(Reverse((priority, 0, chosen, self.queues.len())));
-        self.queues.push(Candidate { queue, room, taken: 0 });
-    }
-
-    /// One more from the queue whose turn it is; `false` when all have as much as they may.
-    fn take(&mut self) -> bool {
-        if self.room == 0 {
-            return false;
-        }
-        let Some(Reverse((priority, _, chosen, at))) = self.next.pop() else { return false };
-        let one = &mut self.queues[at];
-        one.taken += 1;
-        self.room -= 1;
-        if one.taken < one.room {
-            self.next.push(Reverse((priority, one.taken, chosen, at)));
-        }
-        true
-    }
-
-    fn taken(self) -> impl Iterator<Item = (QueueId, usize)> {
-        let some = self.queues.into_iter().filter(|one| one.taken > 0);
-        some.map(|one| (one.queue.clone(), one.taken))
     }
 }
 
@@ -437,6 +421,34 @@ mod tests {
         waiting.found(&one, at - 900 * MS);
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
         assert_eq!(share.since, Some(at - 900 * MS - OVERLAP), "what came late is found");
+        waiting.note_late(one.clone(), 200 * MS);
+        let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
+        assert_eq!(share.since, Some(at - 1_100 * MS - OVERLAP), "and what was long in coming");
+    }
+
+    #[test]
+    fn claims_go_back_for_what_a_sweep_found_behind_them_and_for_nothing_else() {
+        let mut waiting = Waiting::default();
+        let (one, at) = (queue(1, "a.b", 1), Timestamp::from_unix_ms(60_000).unwrap());
+        let since = |waiting: &mut Waiting| waiting.choose(1, &Plenty(1, 1)).remove(0).since;
+        let claim = |waiting: &mut Waiting, at| {
+            let share = waiting.choose(1, &Plenty(1, 1)).remove(0);
+            waiting.claimed(&share, &[at]);
+        };
+        let sweep = |waiting: &mut Waiting| {
+            waiting.ask_to_sweep();
+            waiting.sweep.not_before = None;
+            waiting.begin_sweep(|_| true).unwrap();
+        };
+        waiting.note(one.clone());
+        claim(&mut waiting, at);
+        sweep(&mut waiting);
+        claim(&mut waiting, at + 9_000 * MS);
+        waiting.swept(&[(one.clone(), at + 5 * MS)], false, 9_000 * MS);
+        assert_eq!(since(&mut waiting), Some(at + 9_000 * MS - OVERLAP), "its turn came meanwhile");
+        sweep(&mut waiting);
+        waiting.swept(&[(one.clone(), at)], false, MS);
+        assert_eq!(since(&mut waiting), Some(at - OVERLAP), "it had been passed by");
     }
 
     #[test]

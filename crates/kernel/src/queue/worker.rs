@@ -129,8 +129,8 @@ fn lost() -> Error {
 
 /// Jobs of a transaction that is about to commit. Those that this node has room for are its own from
 /// the first moment, so that nobody need look for them.
-#[derive(Default)]
 pub(crate) struct HandOver {
+    written: Instant,
     own: Vec<Running>,
     /// Queues with jobs that somebody has to look for.
     others: Vec<(Lane, QueueId)>,
@@ -139,7 +139,7 @@ pub(crate) struct HandOver {
 impl HandOver {
     /// Writes the jobs.
     pub(crate) async fn write(app: &Arc<App>, db: &mut Db, jobs: &[NewJob]) -> Result<Self> {
-        let mut hand_over = Self::default();
+        let mut hand_over = Self { written: Instant::now(), own: Vec::new(), others: Vec::new() };
         let claims: Vec<Option<(Uuid, Uuid)>> =
             jobs.iter().map(|job| hand_over.place(app, job)).collect();
         enqueue::write(db, jobs, &claims).await?;
@@ -162,9 +162,10 @@ impl HandOver {
     /// Starts what is this node's and looks for the rest. After the commit; dropped without it, this
     /// leaves nothing behind.
     pub(crate) fn start(self, app: &Arc<App>) {
+        let late = self.written.elapsed();
         for (lane, queue) in self.others {
             if (Places { app, lane }).may_take(&queue) {
-                app.queue().waiting(lane).note(queue);
+                app.queue().waiting(lane).note_late(queue, late);
                 app.wakers().lane(lane).notify_one();
             }
         }
@@ -212,11 +213,7 @@ pub(super) async fn work(app: Arc<App>, lane: Lane) {
 async fn hand_out(app: &Arc<App>, lane: Lane) -> Result<bool> {
     let queue = app.queue();
     let Some(node) = queue.node().id().filter(|_| app.takes_jobs()) else { return Ok(false) };
-    let places = Places { app, lane };
-    let sweep_after = queue.waiting(lane).begin_sweep(|queue| places.may_take(queue));
-    if let Some(after) = sweep_after {
-        look_for_queues(app, lane, after.as_ref()).await?;
-    }
+    look_for_queues(app, lane);
     gather(app, lane).await;
     let free = queue.in_flight().free(lane).min(CLAIM_MAX);
     let shares = choose(app, lane, free);
@@ -243,25 +240,39 @@ async fn gather(app: &App, lane: Lane) {
     tokio::time::sleep(GATHER).await;
 }
 
-async fn look_for_queues(app: &Arc<App>, lane: Lane, after: Option<&QueueId>) -> Result<()> {
-    let began = Instant::now();
-    let (mut found, more) = sweep(app, lane, after).await?;
+/// Looks for queues that this node does not know, if that is due: in a task of its own, because while
+/// a snapshot is held it may take seconds, and claims must not wait for it.
+fn look_for_queues(app: &Arc<App>, lane: Lane) {
     let places = Places { app, lane };
-    found.retain(|(queue, _)| places.may_take(queue));
-    app.queue().waiting(lane).swept(&found, more, began.elapsed());
-    Ok(())
+    let begun = app.queue().waiting(lane).begin_sweep(|queue| places.may_take(queue));
+    let Some(after) = begun else { return };
+    let here = app.clone();
+    app.run_job(async move {
+        let began = Instant::now();
+        let (mut found, more) = match sweep(&here, lane, after.as_ref()).await {
+            Ok(swept) => swept,
+            Err(error) => {
+                tracing::warn!(?lane, %error, "queues could not be looked for");
+                (Vec::new(), false)
+            }
+        };
+        let places = Places { app: &here, lane };
+        found.retain(|(queue, _)| places.may_take(queue));
+        here.queue().waiting(lane).swept(&found, more, began.elapsed());
+        here.wakers().lane(lane).notify_one();
+    });
 }
 
 /// What this node has room for.
-struct Places<'a> {
-    app: &'a App,
-    lane: Lane,
+pub(super) struct Places<'a> {
+    pub(super) app: &'a App,
+    pub(super) lane: Lane,
 }
 
 impl Places<'_> {
     /// Whether this node may take jobs of the queue at all: not of one that is paused, whose key is
     /// another node's, or that only a newer release knows.
-    fn may_take(&self, queue: &QueueId) -> bool {
+    pub(super) fn may_take(&self, queue: &QueueId) -> bool {
         let here = self.app.queue();
         self.app.job_kind(queue.kind()).is_some()
             && !here.is_paused(self.lane, queue.kind(), &queue.name)

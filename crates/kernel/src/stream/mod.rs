@@ -4,6 +4,7 @@
 //! A committing node hands on in memory; NOTIFY and the look once a second are for other nodes and
 //! for accidents. Nothing is lost with the memory: the rows are the truth.
 
+mod depth;
 mod dispatch;
 mod outbox;
 mod pulse;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::depth::{Depth, Reach};
 use super::{dispatch, schedule};
 use crate::app::App;
 use crate::error::Result;
@@ -17,11 +18,6 @@ use crate::queue::{self, Lane};
 use crate::tx::SystemTx;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Looking into the queue costs at most this share of the time. While a snapshot is held somewhere, a
-/// look walks past all that was done since.
-const DEEP_SHARE: u32 = 20;
-/// But it is done, however slow the machine.
-const DEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// Commits within this time become one hint to the other nodes.
 const COALESCE: Duration = Duration::from_millis(20);
 const CHANNEL: &str = "freehold";
@@ -114,20 +110,19 @@ async fn beat(app: Arc<App>) {
         tracing::warn!(%error, "schedules could not be registered yet");
         tokio::time::sleep(EVERY).await;
     }
-    let mut deep_after = Instant::now();
+    let depth = Arc::new(Depth::default());
     loop {
-        let began = Instant::now();
-        let deep = app.takes_jobs() && deep_after <= began;
-        let next = match look(&app, deep).await {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::warn!(%error, "what is due could not be read");
-                EVERY
-            }
+        let reach = if app.takes_jobs() { depth.next() } else { Reach::NoJobs };
+        let looked = if reach == Reach::All && depth.is_slow() {
+            let (here, depth) = (app.clone(), depth.clone());
+            app.run_job(async move {
+                next_after(depth.spend(reach, look(&here, reach)).await);
+            });
+            look(&app, Reach::NoJobs).await
+        } else {
+            depth.spend(reach, look(&app, reach)).await
         };
-        if deep {
-            deep_after = Instant::now() + (began.elapsed() * DEEP_SHARE).min(DEEP_AT_LEAST_EVERY);
-        }
+        let next = next_after(looked);
         tokio::select! {
             () = tokio::time::sleep(next) => {}
             () = app.wakers().hinted.notified() => {}
@@ -150,22 +145,40 @@ struct Due {
     outbox: Vec<String>,
 }
 
+/// When to look again.
+fn next_after(looked: Result<Duration>) -> Duration {
+    looked.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what is due could not be read");
+        EVERY
+    })
+}
+
 /// One question about everything, then a wake-up for each answer; says when to ask again.
-async fn look(app: &Arc<App>, deep: bool) -> Result<Duration> {
+async fn look(app: &Arc<App>, reach: Reach) -> Result<Duration> {
     let now = Instant::now();
     let mut tx = SystemTx::begin(app.origin()).await?;
     let clocks = app.clocks().any();
     if clocks {
         crate::clocks::release_due(&mut tx).await?;
     }
-    let due = ask(app, &mut tx, deep).await?;
+    let due = ask(app, &mut tx, reach).await?;
     let is_due = due.delayed.is_some_and(|seconds| seconds <= 0.0);
-    let more = is_due && queue::promote(app, &mut tx).await?;
+    let mut came = match reach {
+        Reach::New(back) => queue::asked_for_lately(&mut tx, back).await?,
+        Reach::All | Reach::NoJobs => Vec::new(),
+    };
+    let mut more = false;
+    if is_due {
+        let (promoted, are_more) = queue::promote(&mut tx, reach.back()).await?;
+        came.extend(promoted);
+        more = are_more;
+    }
     if clocks || is_due {
         tx.commit().await?;
     } else {
         drop(tx);
     }
+    queue::came(app, came);
     wake(app, &due, now);
     if due.lost {
         queue::reclaim(app).await?;
@@ -177,9 +190,9 @@ async fn look(app: &Arc<App>, deep: bool) -> Result<Duration> {
     })
 }
 
-/// Only a `deep` question is about the queue. What is due is compared with `statement_timestamp()`: no
+/// Whether something waits is asked when the whole queue is looked at. What is due is compared with `statement_timestamp()`: no
 /// index serves a comparison with `clock_timestamp()`, which is volatile.
-async fn ask(app: &App, tx: &mut SystemTx, deep: bool) -> Result<Due> {
+async fn ask(app: &App, tx: &mut SystemTx, reach: Reach) -> Result<Due> {
     let subscribers: Vec<String> = app.subscribers().iter().map(|s| s.name.to_owned()).collect();
     let schedules: Vec<String> = app.schedules().iter().map(|s| s.name.to_owned()).collect();
     let due = sqlx::query_as!(
@@ -188,9 +201,10 @@ async fn ask(app: &App, tx: &mut SystemTx, deep: bool) -> Result<Due> {
            $3 and exists (select from core.jobs where lane = 0 and state = 'waiting') as "transactional!",
            $3 and exists (select from core.jobs where lane = 1 and state = 'waiting') as "standard!",
            $3 and exists (select from core.jobs where lane = 2 and state = 'waiting') as "bulk!",
-           case when $3 then (
+           case when $3 or $6 then (
              select greatest(0, extract(epoch from run_at - statement_timestamp()))::float8 from core.jobs
              where state = 'delayed' and run_at <= statement_timestamp() + interval '1 s'
+               and run_at > coalesce(statement_timestamp() - $7::interval, '-infinity')
              order by run_at, id limit 1) end as delayed,
            $3 and exists (select from core.jobs where cancelled_by is not null and state <> 'active')
              as "cancelled!",
@@ -206,9 +220,11 @@ async fn ask(app: &App, tx: &mut SystemTx, deep: bool) -> Result<Due> {
              select from core.outbox o where o.subscriber = s and o.due_at <= statement_timestamp())) as "outbox!""#,
         &subscribers,
         &schedules,
-        deep,
+        matches!(reach, Reach::All),
         interval(app.changes().window()),
         &app.changes().acted_on(),
+        matches!(reach, Reach::New(_)),
+        reach.back().map(interval) as _,
     )
     .fetch_one(tx.db())
     .await?;

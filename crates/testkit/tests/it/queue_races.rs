@@ -1,6 +1,9 @@
 //! Races, and other ways in which the queue once broke what it promises.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use freehold_testkit::{Tenant, TestApp};
 
 use crate::queue_kinds::{Chore, Log, Narrow, Once, Parcel};
 use crate::queue_orders::{
@@ -14,6 +17,17 @@ const HEARD: Duration = Duration::from_millis(1_200);
 
 fn narrow(key: usize, waits: bool) -> Narrow {
     Narrow { key: key.to_string(), ms: 0, waits }
+}
+
+/// Two jobs of one key that run until the gate opens: as many as may.
+async fn held(app: &TestApp, acme: &Tenant) -> Arc<Watch> {
+    let watch = Watch::of(acme);
+    settled(app, 1).await;
+    for _ in 0..2 {
+        ask(app, acme, &[Parcel::new("k", "holds", true)]).await;
+        watch.gate.reached().await;
+    }
+    watch
 }
 
 #[tokio::test]
@@ -62,12 +76,7 @@ async fn jobs_that_were_cancelled_while_they_waited_never_begin() {
 #[tokio::test]
 async fn a_job_in_hand_that_waits_for_its_turn_is_cancelled_at_once() {
     let (app, acme) = acme().await;
-    let gate = &Watch::of(&acme).gate;
-    settled(&app, 1).await;
-    for _ in 0..2 {
-        ask(&app, &acme, &[Parcel::new("k", "holds", true)]).await;
-        gate.reached().await;
-    }
+    let gate = &held(&app, &acme).await.gate;
     ask(&app, &acme, &[Parcel::new("k", "waits", true)]).await;
     counts(&app, ACTIVE, 3).await;
     let all = ids(&app, "active").await;
@@ -79,12 +88,7 @@ async fn a_job_in_hand_that_waits_for_its_turn_is_cancelled_at_once() {
 #[tokio::test]
 async fn a_key_is_remembered_while_its_jobs_run_however_many_others_there_are() {
     let (app, acme) = acme().await;
-    let gate = &Watch::of(&acme).gate;
-    settled(&app, 1).await;
-    for _ in 0..2 {
-        ask(&app, &acme, &[Parcel::new("k", "k", true)]).await;
-        gate.reached().await;
-    }
+    held(&app, &acme).await;
     let many: Vec<Parcel> =
         (0..4_200).map(|n| Parcel::new(&n.to_string(), "other", false)).collect();
     ask(&app, &acme, &many).await;
@@ -93,11 +97,11 @@ async fn a_key_is_remembered_while_its_jobs_run_however_many_others_there_are() 
     })
     .await;
     for _ in 0..5 {
-        ask(&app, &acme, &[Parcel::new("k", "k", true)]).await;
+        ask(&app, &acme, &[Parcel::new("k", "holds", true)]).await;
     }
     counts(&app, ACTIVE, 7).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let now = Log::of(&acme).names().iter().filter(|name| *name == "k").count();
+    let now = Log::of(&acme).names().iter().filter(|name| *name == "holds").count();
     assert_eq!(now, 2, "run at once");
 }
 
@@ -224,12 +228,7 @@ async fn transactions_that_ask_for_the_same_two_in_another_order_do_not_block_ea
 #[tokio::test]
 async fn jobs_in_hand_that_have_not_begun_do_not_begin_once_their_key_is_paused() {
     let (app, acme) = acme().await;
-    let gate = &Watch::of(&acme).gate;
-    settled(&app, 1).await;
-    for _ in 0..2 {
-        ask(&app, &acme, &[Parcel::new("k", "holds", true)]).await;
-        gate.reached().await;
-    }
+    let gate = &held(&app, &acme).await.gate;
     for _ in 0..20 {
         ask(&app, &acme, &[Parcel::new("k", "waits", false)]).await;
     }

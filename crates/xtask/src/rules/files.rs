@@ -10,9 +10,11 @@ use crate::tree::{TextFile, Tree};
 
 const MOST_LINES_OF_A_FILE: usize = 500;
 const MOST_LINES_OF_A_FUNCTION: usize = 70;
-/// Without comments and blank lines; docs/adr/0010 says why so many.
-const MOST_LINES_OF_THE_KERNEL: usize = 12_000;
+/// Without comments, blank lines and unit tests; docs/adr/0010 says why so many.
+const MOST_LINES_OF_THE_KERNEL: usize = 11_600;
 const KERNEL: &str = "crates/kernel/src/";
+/// What follows it in a file are its unit tests.
+const UNIT_TESTS: &str = "#[cfg(test)]\nmod tests";
 
 /// Names that say where something was put instead of what it is.
 pub const EMPTY_NAMES: [&str; 11] = [
@@ -102,7 +104,8 @@ fn check_kernel(tree: &Tree, findings: &mut Vec<Finding>) {
         !line.is_empty() && !line.starts_with("//")
     };
     let files = tree.rust.iter().filter(|file| file.path.starts_with(KERNEL));
-    let lines: usize = files.map(|file| file.text.lines().filter(is_code).count()).sum();
+    let code = files.map(|file| file.text.split(UNIT_TESTS).next().unwrap_or_default());
+    let lines: usize = code.map(|text| text.lines().filter(is_code).count()).sum();
     if lines > MOST_LINES_OF_THE_KERNEL {
         findings.push(Finding::new(
             "crates/kernel/src/lib.rs",

@@ -1,0 +1,100 @@
+//! What comes into the queue by itself or from elsewhere: jobs whose time has come, and those that
+//! other nodes were asked for.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use super::Lane;
+use super::job::interval;
+use super::waiting::QueueId;
+use super::worker::Places;
+use crate::app::App;
+use crate::directory::TenantId;
+use crate::error::Result;
+use crate::time::Timestamp;
+use crate::tx::SystemTx;
+
+/// How many begin to wait in one transaction.
+const AT_ONCE: i64 = 5_000;
+/// Queues found at once; what more there is, a sweep finds.
+const FOUND_AT_ONCE: i64 = 10_000;
+
+/// The oldest of a queue's jobs that have come.
+pub(crate) struct Came {
+    lane: i16,
+    tenant_id: Uuid,
+    queue: String,
+    priority: i16,
+    oldest: Timestamp,
+}
+
+/// Lets those whose time has come wait, in its order and behind what waits already: all, or those whose
+/// time came at most so long ago. Answers whether there may be more, and what is to be
+/// [taken note of](came) after the commit.
+pub(crate) async fn promote(
+    tx: &mut SystemTx,
+    back: Option<Duration>,
+) -> Result<(Vec<Came>, bool)> {
+    let promoted = sqlx::query!(
+        r#"with due as (
+           select id, run_at from core.jobs
+           where state = 'delayed' and run_at <= statement_timestamp()
+             and run_at > coalesce(statement_timestamp() - $2::interval, '-infinity')
+           order by run_at, id limit $1 for update skip locked
+         ), placed as (
+           select id, row_number() over (order by run_at, id) as place from due
+         ), promoted as (
+           update core.jobs j
+           set state = 'waiting', run_at = statement_timestamp() + place * interval '1 microsecond'
+           from placed where j.id = placed.id
+           returning j.lane, j.tenant_id, j.queue, j.priority, j.run_at
+         )
+         select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp",
+           count(*) as "count!"
+         from promoted group by lane, tenant_id, queue, priority"#,
+        AT_ONCE,
+        back.map(interval) as _,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    let more = promoted.iter().map(|row| row.count).sum::<i64>() == AT_ONCE;
+    let came = promoted.into_iter().map(|row| Came {
+        lane: row.lane,
+        tenant_id: row.tenant_id,
+        queue: row.queue,
+        priority: row.priority,
+        oldest: row.oldest,
+    });
+    Ok((came.collect(), more))
+}
+
+/// Jobs that were asked for at most so long ago, by their ids, which begin with the time.
+pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Result<Vec<Came>> {
+    let since = SystemTime::now() - back;
+    let ms = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let came = sqlx::query_as!(
+        Came,
+        r#"select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp"
+         from core.jobs where id >= $1 and state = 'waiting'
+         group by lane, tenant_id, queue, priority limit $2"#,
+        Uuid::from_u128(ms << 80),
+        FOUND_AT_ONCE,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    Ok(came)
+}
+
+/// Lets this node work on what came.
+pub(crate) fn came(app: &App, came: Vec<Came>) {
+    for Came { lane, tenant_id, queue, priority, oldest } in came {
+        let Some(lane) = Lane::ALL.into_iter().find(|one| one.number() == lane) else { continue };
+        let tenant = TenantId::from_uuid(tenant_id);
+        let queue = QueueId { tenant, name: queue.into(), priority };
+        if (Places { app, lane }).may_take(&queue) {
+            app.queue().waiting(lane).came(queue, oldest);
+            app.wakers().lane(lane).notify_one();
+        }
+    }
+}
