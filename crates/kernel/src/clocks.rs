@@ -106,17 +106,17 @@ pub(crate) async fn release_due(tx: &mut SystemTx) -> Result<()> {
     sqlx::query!(
         "-- tidy: across tenants because one statement serves every sandbox
          with due as (
-           select j.id, j.virtual_at from core.jobs j
+           select j.ctid as at, j.id, j.virtual_at from core.jobs j
            join core.tenant_clocks c on c.tenant_id = j.tenant_id
            where j.state = 'delayed' and j.run_at = 'infinity' and j.virtual_at
              <= c.stands_at + case when c.frozen then interval '0' else $1 - c.set_at end
            for update of j skip locked
          ), placed as (
-           select id, row_number() over (order by virtual_at desc, id desc) as place from due
+           select at, row_number() over (order by virtual_at desc, id desc) as place from due
          )
          update core.jobs j
          set state = 'waiting', run_at = statement_timestamp() - place * interval '1 microsecond'
-         from placed where j.id = placed.id",
+         from placed where j.ctid = placed.at",
         real as _,
     )
     .execute(tx.db())

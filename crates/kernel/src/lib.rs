@@ -58,8 +58,8 @@ pub use limits::{Decision, Quota, RateLimiter};
 pub use metrics::{Metrics, Series};
 pub use module::{EventType, Module, Permission, Resource};
 pub use queue::{
-    Claimed, DeadJobs, Job, JobCx, JobId, JobsWaiting, Kind as JobKind, Lane, Most, Priority, Rate,
-    RunBatch, RunJob, Settlement,
+    Claimed, DeadJobs, Job, JobCx, JobId, JobsWaiting, KeyLimits, Kind as JobKind, Lane, Most,
+    Priority, Rate, RunBatch, RunJob, Settlement,
 };
 pub use start_error::StartError;
 pub use stream::{Interest, ScheduleFn, StoredEvent, SubscriberFn};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::deliver::Deliver;
+use crate::deliver::{Deliver, Reason};
 use crate::endpoints::EndpointId;
 
 pub(crate) fn routes() -> Routes {
@@ -201,7 +201,7 @@ async fn retry_delivery(
     )
     .fetch_one(tx.db())
     .await?;
-    tx.enqueue(&Deliver { delivery, endpoint: id, turn: retried.turn })?;
+    tx.enqueue(&Deliver { delivery, endpoint: id, turn: retried.turn, reason: Reason::Asked })?;
     Ok(Json(find(&mut tx, id, delivery).await?))
 }
 

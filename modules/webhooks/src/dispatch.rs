@@ -1,30 +1,74 @@
 //! From events to deliveries: a batch of events becomes one row for each receiver that wants one,
 //! and a job for each row.
 
-use freehold_kernel::{Result, StoredEvent, SystemTx, TenantId};
+use std::collections::HashMap;
 
-use crate::deliver::Deliver;
+use freehold_kernel::{Result, StoredEvent, SystemTx, TenantId, Timestamp};
+use uuid::Uuid;
+
+use crate::deliver::{Deliver, Reason};
+use crate::deliveries::DeliveryId;
+use crate::endpoints::EndpointId;
+use crate::filter::Filter;
+
+/// What came of an event and an endpoint.
+struct Met {
+    tenant_id: Uuid,
+    endpoint_id: EndpointId,
+    /// The delivery that was made and its turn.
+    id: Option<DeliveryId>,
+    turn: Option<i32>,
+    /// None was made yet: the event, from 1, and the filter that it has to pass.
+    place: Option<i64>,
+    filter: Option<String>,
+}
 
 /// Handles a batch. Events come at least once; the unique key makes each go to a receiver once.
 pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<()> {
-    let tenants: Vec<uuid::Uuid> = batch.iter().map(|event| *event.tenant).collect();
-    let ids: Vec<uuid::Uuid> = batch.iter().map(|event| *event.id).collect();
+    let met = meet(tx, batch).await?;
+    let passed = pass(&met, batch);
+    for one in &met {
+        if let (Some(id), Some(turn)) = (one.id, one.turn) {
+            enqueue(tx, one.tenant_id, id, one.endpoint_id, turn)?;
+        }
+    }
+    if !passed.is_empty() {
+        deliver(tx, &passed).await?;
+    }
+    Ok(())
+}
+
+/// Makes the deliveries to endpoints without a filter; those with one are left to us.
+async fn meet(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<Vec<Met>> {
+    let tenants: Vec<Uuid> = batch.iter().map(|event| *event.tenant).collect();
+    let ids: Vec<Uuid> = batch.iter().map(|event| *event.id).collect();
     let kinds: Vec<String> = batch.iter().map(|event| event.kind.clone()).collect();
     let patterns: Vec<String> = batch.iter().map(|event| patterns(&event.kind)).collect();
-    let ats: Vec<freehold_kernel::Timestamp> = batch.iter().map(|event| event.at).collect();
+    let ats: Vec<Timestamp> = batch.iter().map(|event| event.at).collect();
     let now = tx.real_now();
-    let rows = sqlx::query!(
+    let met = sqlx::query_as!(
+        Met,
         r#"-- tidy: across tenants because a batch holds events of many
-         insert into webhooks.deliveries
-           (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
-         select e.tenant_id, webhooks.delivery_id(e.id, w.id), w.id, e.id, e.kind, e.at, $6
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
-           as e (tenant_id, id, kind, patterns, at)
-         join webhooks.endpoints w on w.tenant_id = e.tenant_id
-         where w.is_active and e.kind <> 'webhook.tested'
-           and w.events && string_to_array(e.patterns, ',')
-         on conflict (tenant_id, id) do nothing
-         returning tenant_id, id, endpoint_id, turn"#,
+         with met as (
+           select e.*, w.id as endpoint_id, w.options ->> 'filter' as filter
+           from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
+             with ordinality as e (tenant_id, id, kind, patterns, at, place)
+           join webhooks.endpoints w on w.tenant_id = e.tenant_id
+           where w.is_active and e.kind <> 'webhook.tested'
+             and w.events && string_to_array(e.patterns, ',')
+         ), made as (
+           insert into webhooks.deliveries
+             (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
+           select tenant_id, webhooks.delivery_id(id, endpoint_id), endpoint_id, id, kind, at, $6
+           from met where filter is null
+           on conflict (tenant_id, id) do nothing
+           returning tenant_id, id, endpoint_id, turn
+         )
+         select tenant_id as "tenant_id!", endpoint_id as "endpoint_id!: EndpointId",
+           id as "id: DeliveryId", turn, null::bigint as place, null as filter
+         from made
+         union all
+         select tenant_id, endpoint_id, null, null, place, filter from met where filter is not null"#,
         &tenants,
         &ids,
         &kinds,
@@ -34,16 +78,76 @@ pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<
     )
     .fetch_all(tx.db())
     .await?;
-    for row in rows {
-        let deliver = Deliver { delivery: row.id, endpoint: row.endpoint_id, turn: row.turn };
-        tx.enqueue(TenantId::from_uuid(row.tenant_id), &deliver)?;
+    Ok(met)
+}
+
+/// An event that an endpoint's filter lets pass.
+type Passed<'a> = (&'a StoredEvent, EndpointId);
+
+fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
+    let mut filters: HashMap<&str, Option<Filter>> = HashMap::new();
+    let mut passed = Vec::new();
+    for one in met {
+        let (Some(place), Some(text)) = (one.place, one.filter.as_deref()) else { continue };
+        // Counted from 1.
+        let at = usize::try_from(place).unwrap_or_default().saturating_sub(1);
+        // It was understood when it was set. Should a release read it otherwise, everything passes.
+        let filter = filters.entry(text).or_insert_with(|| Filter::parse(text).ok());
+        if let Some(event) = batch.get(at)
+            && filter.as_ref().is_none_or(|filter| filter.passes(&event.data))
+        {
+            passed.push((event, one.endpoint_id));
+        }
+    }
+    passed
+}
+
+async fn deliver(tx: &mut SystemTx, passed: &[Passed<'_>]) -> Result<()> {
+    let tenants: Vec<Uuid> = passed.iter().map(|(event, _)| *event.tenant).collect();
+    let ids: Vec<Uuid> = passed.iter().map(|(event, _)| *event.id).collect();
+    let kinds: Vec<String> = passed.iter().map(|(event, _)| event.kind.clone()).collect();
+    let ats: Vec<Timestamp> = passed.iter().map(|(event, _)| event.at).collect();
+    let endpoints: Vec<Uuid> = passed.iter().map(|(_, endpoint)| **endpoint).collect();
+    let now = tx.real_now();
+    let made = sqlx::query!(
+        r#"-- tidy: across tenants because a batch holds events of many
+         insert into webhooks.deliveries
+           (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
+         select e.tenant_id, webhooks.delivery_id(e.id, w.id), w.id, e.id, e.kind, e.at, $6
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[])
+           as e (tenant_id, id, kind, at, endpoint_id)
+         join webhooks.endpoints w on w.tenant_id = e.tenant_id and w.id = e.endpoint_id
+         on conflict (tenant_id, id) do nothing
+         returning tenant_id, id, endpoint_id, turn"#,
+        &tenants,
+        &ids,
+        &kinds,
+        ats as _,
+        &endpoints,
+        now as _,
+    )
+    .fetch_all(tx.db())
+    .await?;
+    for row in made {
+        enqueue(tx, row.tenant_id, row.id, row.endpoint_id, row.turn)?;
     }
     Ok(())
 }
 
+fn enqueue(
+    tx: &mut SystemTx,
+    tenant: Uuid,
+    delivery: DeliveryId,
+    endpoint: EndpointId,
+    turn: i32,
+) -> Result<()> {
+    let deliver = Deliver { delivery, endpoint, turn, reason: Reason::Event };
+    tx.enqueue(TenantId::from_uuid(tenant), &deliver)
+}
+
 /// What an endpoint may have written to get this event: `*`, its name, and `prefix.*` for each
 /// prefix.
-fn patterns(kind: &str) -> String {
+pub(crate) fn patterns(kind: &str) -> String {
     let prefixes = kind.match_indices('.').map(|(at, _)| format!("{}.*", &kind[..at]));
     std::iter::once("*".to_owned())
         .chain(prefixes)

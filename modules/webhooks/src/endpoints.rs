@@ -5,14 +5,14 @@ use freehold_kernel::{
     Created, Error, Event, Id, IfMatch, Json, List, Named, NoContent, NoFilter, Page, Patch, Path,
     Result, Routes, State, Timestamp, Tx, WithEtag, endpoint,
 };
-use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use sqlx::types::Json as Kept;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::deliver::Deliver;
-use crate::deliveries::DeliveryId;
-use crate::signature::Secret;
+use crate::endpoint_input::{NewEndpoint, UpdateEndpoint};
+use crate::options::{Headers, Options, seal as seal_headers};
+use crate::signature::{HMAC, Secret};
 
 /// Endpoints of one tenant.
 const ENDPOINTS_MAX: i64 = 100;
@@ -24,8 +24,6 @@ pub(crate) fn routes() -> Routes {
         .get("/{id}", "webhooks:read", get_webhook)
         .patch("/{id}", "webhooks:write", update_webhook)
         .delete("/{id}", "webhooks:delete", delete_webhook)
-        .post("/{id}/enable", "webhooks:write", enable_webhook)
-        .post("/{id}/test", "webhooks:write", test_webhook)
 }
 
 /// The id of an endpoint.
@@ -49,7 +47,27 @@ pub(crate) struct Endpoint {
     description: String,
     /// Whether events are sent at all.
     #[schema(example = true)]
-    is_active: bool,
+    pub(crate) is_active: bool,
+    /// Why Freehold switched it off, if it did.
+    #[schema(example = "the receiver answered 410 Gone")]
+    disabled_reason: Option<String>,
+    /// Since when nothing was accepted; null: the last request was.
+    failing_since: Option<Timestamp>,
+    /// The names of its own headers.
+    #[schema(example = json!(["Authorization"]))]
+    header_names: Vec<String>,
+    /// `hmac-sha256` or `ed25519`.
+    #[schema(example = "hmac-sha256")]
+    pub(crate) signing: String,
+    /// What signatures are checked with, if it is signed with `ed25519`.
+    #[schema(example = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")]
+    public_key: Option<String>,
+    /// Until when requests are signed with the secret before this one, too.
+    pub(crate) previous_secret_until: Option<Timestamp>,
+    /// How it wants its requests.
+    #[serde(flatten)]
+    #[schema(inline, value_type = Options)]
+    options: Kept<Options>,
     /// Who made it.
     #[schema(example = "usr_01jz8q6k3mf1g8tvkh4z6c9x2b")]
     created_by: String,
@@ -67,83 +85,15 @@ impl Named for Endpoint {
 /// An endpoint with its signing secret, which is shown this once.
 #[derive(Serialize, ToSchema)]
 #[schema(as = webhooks::WebhookWithSecret)]
-struct EndpointWithSecret {
+pub(crate) struct EndpointWithSecret {
     /// The endpoint.
     #[serde(flatten)]
     #[schema(inline)]
-    endpoint: Endpoint,
-    /// What its requests are signed with (Standard Webhooks). Shown this once.
+    pub(crate) endpoint: Endpoint,
+    /// What its requests are signed with (Standard Webhooks). Shown this once; null with `ed25519`,
+    /// where `publicKey` is all that a receiver needs.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
-    secret: String,
-}
-
-/// An endpoint to make.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = webhooks::NewWebhook)]
-struct NewEndpoint {
-    /// Where to send events: https; plain http only where the installation allows it.
-    #[garde(length(max = 2048))]
-    #[schema(example = "https://example.org/hooks/freehold", format = "uri", max_length = 2048)]
-    url: String,
-    /// Which events: names, `resource.*`, or `*`.
-    #[garde(length(min = 1, max = 100), inner(custom(event_pattern)))]
-    #[schema(
-        example = json!(["user.*"]),
-        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
-        max_length = 128,
-        min_items = 1,
-        max_items = 100
-    )]
-    events: Vec<String>,
-    /// What it is for.
-    #[serde(default)]
-    #[garde(length(chars, max = 500))]
-    #[schema(example = "CRM sync", max_length = 500)]
-    description: String,
-    /// Whether to send events at once; true when absent.
-    #[garde(skip)]
-    #[schema(example = true)]
-    is_active: Option<bool>,
-}
-
-/// What may be changed about an endpoint; absent fields stay.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = webhooks::UpdateWebhook)]
-struct UpdateEndpoint {
-    /// Where to send events.
-    #[garde(inner(length(max = 2048)))]
-    #[schema(example = "https://example.org/hooks/freehold", format = "uri", max_length = 2048)]
-    url: Option<String>,
-    /// Which events.
-    #[garde(inner(length(min = 1, max = 100), inner(custom(event_pattern))))]
-    #[schema(
-        example = json!(["user.*"]),
-        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
-        max_length = 128,
-        min_items = 1,
-        max_items = 100
-    )]
-    events: Option<Vec<String>>,
-    /// What it is for; null for nothing.
-    #[serde(default)]
-    #[garde(inner(length(chars, max = 500)))]
-    #[schema(value_type = Option<String>, example = "CRM sync", max_length = 500)]
-    description: Patch<String>,
-    /// Whether events are sent at all.
-    #[garde(skip)]
-    #[schema(example = false)]
-    is_active: Option<bool>,
-}
-
-/// A test was asked for.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = webhooks::TestSent)]
-struct TestSent {
-    /// The delivery to look at.
-    id: DeliveryId,
+    pub(crate) secret: Option<String>,
 }
 
 /// A webhook was made.
@@ -172,16 +122,6 @@ pub(crate) struct WebhookUpdated {
     url: String,
 }
 
-/// A webhook was switched on.
-#[derive(Serialize, ToSchema, Event)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = webhooks::WebhookEnabled)]
-#[event(type = "webhook.enabled", subject = webhook_id)]
-pub(crate) struct WebhookEnabled {
-    /// The endpoint.
-    webhook_id: EndpointId,
-}
-
 /// A webhook was removed, and its log with it.
 #[derive(Serialize, ToSchema, Event)]
 #[serde(rename_all = "camelCase")]
@@ -195,29 +135,23 @@ pub(crate) struct WebhookDeleted {
     url: String,
 }
 
-/// Somebody asked for a test; its receiver gets this event.
-#[derive(Serialize, ToSchema, Event)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = webhooks::WebhookTested)]
-#[event(type = "webhook.tested", subject = webhook_id)]
-pub(crate) struct WebhookTested {
-    /// The endpoint.
-    webhook_id: EndpointId,
-}
-
 /// List webhooks, newest first.
 #[endpoint]
 async fn list_webhooks(list: List<NoFilter>, mut tx: Tx) -> Result<Page<Endpoint>> {
-    let (tenant, after) = (tx.tenant(), list.after::<Uuid>()?);
+    let (tenant, after, now) = (tx.tenant(), list.after::<Uuid>()?, tx.real_now());
     let endpoints = sqlx::query_as!(
         Endpoint,
-        "select id, url, events, description, is_active, created_by, created_at, version
-         from webhooks.endpoints
-         where tenant_id = $1 and ($2::uuid is null or id < $2)
-         order by id desc limit $3",
+        r#"select id, url, events, description, is_active, disabled_reason, failing_since,
+             header_names, signing, public_key, options as "options: Kept<Options>",
+             case when previous_until > $4 then previous_until end as previous_secret_until,
+             created_by, created_at, version
+           from webhooks.endpoints
+           where tenant_id = $1 and ($2::uuid is null or id < $2)
+           order by id desc limit $3"#,
         *tenant,
         after,
         list.fetch_limit(),
+        now as _,
     )
     .fetch_all(tx.db())
     .await?;
@@ -234,27 +168,34 @@ async fn create_webhook(
     check_url(&egress, &new.url)?;
     check_count(&mut tx).await?;
     let (tenant, id, now) = (tx.tenant(), EndpointId::new(), tx.real_now());
-    let secret = Secret::generate()?;
+    let signing = new.signing.as_deref().unwrap_or(HMAC);
+    let secret = Secret::generate(signing)?;
     let sealed = tx.seal(&place(&id), secret.bytes()).await?;
+    let sealed_headers = seal_headers(&mut tx, &id, &new.headers).await?;
     let created_by = tx.actor()?.principal.to_string();
-    let endpoint = sqlx::query_as!(
-        Endpoint,
+    sqlx::query!(
         "insert into webhooks.endpoints
-           (tenant_id, id, url, events, description, is_active, sealed_secret, created_by, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         returning id, url, events, description, is_active, created_by, created_at, version",
+           (tenant_id, id, url, events, description, is_active, signing, public_key, sealed_secret,
+            header_names, sealed_headers, options, created_by, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         *tenant,
         *id,
         new.url,
         &new.events,
         new.description,
         new.is_active.unwrap_or(true),
+        signing,
+        secret.public_key()?,
         sealed,
+        &names(&new.headers),
+        sealed_headers,
+        Kept(new.options()) as _,
         created_by,
         now as _,
     )
-    .fetch_one(tx.db())
+    .execute(tx.db())
     .await?;
+    let endpoint = find(&mut tx, id).await?;
     tx.emit(WebhookCreated { webhook_id: id, url: new.url }).await?;
     Ok(Created(EndpointWithSecret { endpoint, secret: secret.text() }))
 }
@@ -279,30 +220,60 @@ async fn update_webhook(
     }
     let before = find(&mut tx, id).await?;
     if_match.check(before.version)?;
+    let options = patch.options(&before.options.0);
+    change_headers(&mut tx, id, &patch.headers).await?;
     let tenant = tx.tenant();
-    let after = sqlx::query_as!(
-        Endpoint,
+    let changed = sqlx::query!(
         "update webhooks.endpoints
-         set url = coalesce($3, url), events = coalesce($4, events), description = $5,
-           is_active = coalesce($6, is_active), version = version + 1
-         where tenant_id = $1 and id = $2 and version = $7
-         returning id, url, events, description, is_active, created_by, created_at, version",
+         set url = coalesce($3, url), events = coalesce($4, events), description = $5, options = $6,
+           is_active = coalesce($7, is_active), version = version + 1,
+           failing_since = case when $7 then null else failing_since end,
+           disabled_reason = case when $7 then null else disabled_reason end
+         where tenant_id = $1 and id = $2 and version = $8",
         *tenant,
         *id,
         patch.url,
         patch.events.as_deref(),
         patch.description.or_default(&before.description, ""),
+        Kept(options) as _,
         patch.is_active,
         before.version,
     )
-    .fetch_optional(tx.db())
-    .await?
-    .ok_or_else(|| {
-        IfMatch(Some(before.version)).check(-1).err().unwrap_or_else(Error::not_found)
-    })?;
+    .execute(tx.db())
+    .await?;
+    if changed.rows_affected() == 0 {
+        let stale = IfMatch(Some(before.version)).check(-1);
+        return Err(stale.err().unwrap_or_else(Error::not_found));
+    }
+    let after = find(&mut tx, id).await?;
     let event = WebhookUpdated { webhook_id: id, url: after.url.clone() };
     tx.emit_change(event, &before, &after).await?;
     Ok(after.into())
+}
+
+/// Puts these headers in the place of those there were.
+async fn change_headers(tx: &mut Tx, id: EndpointId, headers: &Patch<Headers>) -> Result<()> {
+    let headers = match headers {
+        Patch::Keep => return Ok(()),
+        Patch::Clear => Headers::new(),
+        Patch::Set(headers) => headers.clone(),
+    };
+    let (tenant, sealed) = (tx.tenant(), seal_headers(tx, &id, &headers).await?);
+    sqlx::query!(
+        "update webhooks.endpoints set header_names = $3, sealed_headers = $4
+         where tenant_id = $1 and id = $2",
+        *tenant,
+        *id,
+        &names(&headers),
+        sealed,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
+}
+
+fn names(headers: &Headers) -> Vec<String> {
+    headers.keys().cloned().collect()
 }
 
 /// Remove an endpoint and its delivery log.
@@ -318,62 +289,6 @@ async fn delete_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<NoCont
     .await?;
     tx.emit(WebhookDeleted { webhook_id: id, url }).await?;
     Ok(NoContent)
-}
-
-/// Switch an endpoint on again.
-#[endpoint]
-async fn enable_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<WithEtag<Endpoint>> {
-    let tenant = tx.tenant();
-    let endpoint = sqlx::query_as!(
-        Endpoint,
-        "update webhooks.endpoints set is_active = true, version = version + 1
-         where tenant_id = $1 and id = $2
-         returning id, url, events, description, is_active, created_by, created_at, version",
-        *tenant,
-        *id,
-    )
-    .fetch_one(tx.db())
-    .await?;
-    tx.emit(WebhookEnabled { webhook_id: id }).await?;
-    Ok(endpoint.into())
-}
-
-/// Send a `webhook.tested` event to this endpoint alone, whatever it subscribes to.
-#[endpoint]
-async fn test_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<Json<TestSent>> {
-    find(&mut tx, id).await?;
-    let event = tx.emit(WebhookTested { webhook_id: id }).await?;
-    let (tenant, now) = (tx.tenant(), tx.now());
-    let made = sqlx::query!(
-        r#"insert into webhooks.deliveries
-             (tenant_id, id, endpoint_id, event_id, event_type, event_at, created_at)
-           values ($1, webhooks.delivery_id($3, $2), $2, $3, 'webhook.tested', $4, $5)
-           returning id as "id: DeliveryId", turn"#,
-        *tenant,
-        *id,
-        *event.id,
-        event.at as _,
-        now as _,
-    )
-    .fetch_one(tx.db())
-    .await?;
-    tx.enqueue(&Deliver { delivery: made.id, endpoint: id, turn: made.turn })?;
-    Ok(Json(TestSent { id: made.id }))
-}
-
-/// A rule for garde: a name, `resource.*`, or `*`.
-fn event_pattern(pattern: &str, _: &()) -> garde::Result {
-    let name = pattern.strip_suffix(".*").unwrap_or(pattern);
-    let named = !name.is_empty()
-        && pattern.len() <= 128
-        && name.split('.').all(|word| {
-            !word.is_empty()
-                && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        });
-    if pattern == "*" || named {
-        return Ok(());
-    }
-    Err(garde::Error::new("a name as in user.created, `user.*`, or `*`"))
 }
 
 /// What can be told of a URL without asking DNS; the rest is checked at every request.
@@ -408,14 +323,19 @@ async fn check_count(tx: &mut Tx) -> Result<()> {
     ))
 }
 
-async fn find(tx: &mut Tx, id: EndpointId) -> Result<Endpoint> {
-    let tenant = tx.tenant();
+/// The endpoint as it is now.
+pub(crate) async fn find(tx: &mut Tx, id: EndpointId) -> Result<Endpoint> {
+    let (tenant, now) = (tx.tenant(), tx.real_now());
     let endpoint = sqlx::query_as!(
         Endpoint,
-        "select id, url, events, description, is_active, created_by, created_at, version
-         from webhooks.endpoints where tenant_id = $1 and id = $2",
+        r#"select id, url, events, description, is_active, disabled_reason, failing_since,
+             header_names, signing, public_key, options as "options: Kept<Options>",
+             case when previous_until > $3 then previous_until end as previous_secret_until,
+             created_by, created_at, version
+           from webhooks.endpoints where tenant_id = $1 and id = $2"#,
         *tenant,
         *id,
+        now as _,
     )
     .fetch_one(tx.db())
     .await?;

@@ -1,14 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod bodies;
 mod deliver;
 mod deliveries;
 mod dispatch;
+mod endpoint_acts;
+mod endpoint_input;
 mod endpoints;
 mod event_types;
 mod events;
+mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
+mod options;
+mod record;
+mod replays;
 mod request;
+mod retries;
 mod signature;
 
 use std::time::Duration;
@@ -28,6 +37,7 @@ pub fn module(egress: Egress) -> Module {
         .resource("event", "events")
         .id::<endpoints::Endpoint>()
         .id::<deliveries::Delivery>()
+        .id::<replays::Replay>()
         .permission(
             "webhooks:read",
             "See webhooks and deliveries",
@@ -47,18 +57,30 @@ pub fn module(egress: Egress) -> Module {
         .permission("events:write", "Send events of one's own", &[Owner, Admin, Member])
         .publishes::<endpoints::WebhookCreated>()
         .publishes::<endpoints::WebhookUpdated>()
-        .publishes::<endpoints::WebhookEnabled>()
+        .publishes::<endpoint_acts::WebhookEnabled>()
         .publishes::<endpoints::WebhookDeleted>()
-        .publishes::<endpoints::WebhookTested>()
-        .publishes::<deliver::WebhookDisabled>()
+        .publishes::<endpoint_acts::WebhookTested>()
+        .publishes::<endpoint_acts::WebhookSecretRotated>()
+        .publishes::<health::WebhookDisabled>()
+        .publishes::<health::DeliveryFailed>()
+        .publishes::<health::DeliveryExhausted>()
+        .publishes::<health::DeliveryRecovered>()
+        .publishes::<replays::WebhookReplayed>()
         .routes(endpoints::routes())
+        .routes(endpoint_acts::routes())
+        .routes(replays::routes())
         .routes(deliveries::routes())
         .routes(event_types::routes())
         .routes(events::routes())
         .on_events(Interest::All, |tx, batch| Box::pin(dispatch::fan_out(tx, batch)))
         .batch_job::<deliver::Deliver>()
+        .job::<replays::Resend>()
         .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
             Box::pin(events::forget_keys(tx))
         })
+        .schedule("webhooks.forget_bodies", Duration::from_secs(3600), |tx| {
+            Box::pin(bodies::forget(tx))
+        })
         .state(egress)
+        .state(health::Breakers::default())
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use freehold_egress::{Answer, Egress, HeaderName, HeaderValue, Request};
+use freehold_egress::{Answer, Egress, HeaderName, HeaderValue, Request, check_header};
 use freehold_kernel::{Error, EventId, Result, Timestamp};
 use serde_json::{Value, json};
 
+use crate::options::Headers;
 use crate::signature::Secret;
 
 /// How much of an answer is kept.
@@ -14,7 +15,10 @@ const KEPT_BODY: usize = 4 * 1024;
 /// What is to be sent where.
 pub(crate) struct Message {
     pub(crate) url: String,
-    pub(crate) secret: Secret,
+    /// Each signs; the first one is in use, others are on their way out.
+    pub(crate) secrets: Vec<Secret>,
+    /// The customer's own.
+    pub(crate) headers: Headers,
     pub(crate) event: EventId,
     pub(crate) kind: String,
     pub(crate) timestamp: Timestamp,
@@ -45,15 +49,23 @@ pub(crate) async fn send(egress: &Egress, now: Timestamp, message: &Message) -> 
         "type": message.kind, "timestamp": message.timestamp, "data": message.data,
     }))?;
     let (id, seconds) = (message.event.to_string(), now.unix_seconds());
-    let signed = [
-        ("content-type", "application/json".to_owned()),
-        ("webhook-signature", message.secret.sign(&id, seconds, &body)),
-        ("x-webhook-signature", message.secret.sign_simply(&body)),
-        ("webhook-timestamp", seconds.to_string()),
-        ("webhook-id", id),
+    let signatures: Result<Vec<String>> =
+        message.secrets.iter().map(|secret| secret.sign(&id, seconds, &body)).collect();
+    let simple = message.secrets.first().and_then(|secret| secret.sign_simply(&body));
+    let ours = [
+        ("content-type", Some("application/json".to_owned())),
+        ("webhook-signature", Some(signatures?.join(" "))),
+        ("x-webhook-signature", simple),
+        ("webhook-timestamp", Some(seconds.to_string())),
+        ("webhook-id", Some(id)),
     ];
     let mut request = Request::post(target, body);
-    for (name, value) in signed {
+    for (name, value) in &message.headers {
+        let (name, value) = check_header(name, value).map_err(Error::internal)?;
+        request = request.header(name, value);
+    }
+    for (name, value) in ours {
+        let Some(value) = value else { continue };
         let value = HeaderValue::try_from(value).map_err(Error::internal)?;
         request = request.header(HeaderName::from_static(name), value);
     }

@@ -44,6 +44,8 @@ pub struct Life {
     pub webhook: String,
     /// A delivery that arrived there.
     pub delivery: String,
+    /// A replay of what it missed: nothing.
+    pub replay: String,
     /// The `Idempotency-Key` that the service account was made with.
     pub idempotency_key: String,
     /// Takes what comes later as well.
@@ -82,6 +84,8 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
     let key = owner.post("/api/v1/api-keys", json!({"name": format!("deploy of {name}")})).await?;
     let sessions = owner.get("/api/v1/auth/sessions").await?;
     let (webhook, delivery, receiver) = receive(&owner, name).await?;
+    let replay = json!({"since": "2026-01-01T00:00:00Z"});
+    let replay = owner.post(&format!("/api/v1/webhooks/{webhook}/replay"), replay).await?;
     tables::fill(subject, tenant).await?;
     Ok(Life {
         name: name.to_owned(),
@@ -97,6 +101,7 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
         role: text(&role, "/id")?,
         webhook,
         delivery,
+        replay: text(&replay, "/id")?,
         idempotency_key,
         receiver,
     })
@@ -131,7 +136,7 @@ async fn receive(owner: &Ask, name: &str) -> anyhow::Result<(String, String, Rec
     let receiver = Receiver::start().await?;
     let body = json!({
         "url": format!("http://{}/", receiver.address), "events": ["order.*"],
-        "description": format!("Tells {name}"),
+        "description": format!("Tells {name}"), "headers": {"x-for": format!("for {name}")},
     });
     let webhook = text(&owner.post("/api/v1/webhooks", body).await?, "/id")?;
     let data = json!({"total": 7, "note": format!("for {name}")});

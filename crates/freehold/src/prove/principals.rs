@@ -161,6 +161,7 @@ fn side(life: &Life) -> Side {
         life.role.clone(),
         life.webhook.clone(),
         life.delivery.clone(),
+        life.replay.clone(),
     ];
     Side {
         tenant: life.tenant,

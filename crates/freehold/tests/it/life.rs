@@ -23,6 +23,8 @@ pub(crate) struct Life {
     pub(crate) webhook: String,
     /// A delivery that arrived there.
     pub(crate) delivery: String,
+    /// A replay of what the webhook missed.
+    pub(crate) replay: String,
     /// Everything else.
     _lived: life::Life,
 }
@@ -54,6 +56,7 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
         role: lived.role.clone(),
         webhook: lived.webhook.clone(),
         delivery: lived.delivery.clone(),
+        replay: lived.replay.clone(),
         _lived: lived,
     }
 }

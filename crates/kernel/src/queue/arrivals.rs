@@ -27,6 +27,7 @@ pub(crate) struct Came {
     queue: String,
     priority: i16,
     oldest: Timestamp,
+    count: i64,
 }
 
 /// Lets those whose time has come wait, in its order and behind what waits already: all, or those whose
@@ -36,18 +37,19 @@ pub(crate) async fn promote(
     tx: &mut SystemTx,
     back: Option<Duration>,
 ) -> Result<(Vec<Came>, bool)> {
-    let promoted = sqlx::query!(
+    let came = sqlx::query_as!(
+        Came,
         r#"with due as (
-           select id, run_at from core.jobs
+           select ctid as at, id, run_at from core.jobs
            where state = 'delayed' and run_at <= statement_timestamp()
              and run_at > coalesce(statement_timestamp() - $2::interval, '-infinity')
            order by run_at, id limit $1 for update skip locked
          ), placed as (
-           select id, row_number() over (order by run_at, id) as place from due
+           select at, row_number() over (order by run_at, id) as place from due
          ), promoted as (
            update core.jobs j
            set state = 'waiting', run_at = statement_timestamp() + place * interval '1 microsecond'
-           from placed where j.id = placed.id
+           from placed where j.ctid = placed.at
            returning j.lane, j.tenant_id, j.queue, j.priority, j.run_at
          )
          select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp",
@@ -58,15 +60,8 @@ pub(crate) async fn promote(
     )
     .fetch_all(tx.db())
     .await?;
-    let more = promoted.iter().map(|row| row.count).sum::<i64>() == AT_ONCE;
-    let came = promoted.into_iter().map(|row| Came {
-        lane: row.lane,
-        tenant_id: row.tenant_id,
-        queue: row.queue,
-        priority: row.priority,
-        oldest: row.oldest,
-    });
-    Ok((came.collect(), more))
+    let more = came.iter().map(|one| one.count).sum::<i64>() == AT_ONCE;
+    Ok((came, more))
 }
 
 /// Jobs that were asked for at most so long ago, by their ids, which begin with the time.
@@ -75,7 +70,8 @@ pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Resul
     let ms = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let came = sqlx::query_as!(
         Came,
-        r#"select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp"
+        r#"select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp",
+           count(*) as "count!"
          from core.jobs where id >= $1 and state = 'waiting'
          group by lane, tenant_id, queue, priority limit $2"#,
         Uuid::from_u128(ms << 80),
@@ -88,7 +84,7 @@ pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Resul
 
 /// Lets this node work on what came.
 pub(crate) fn came(app: &App, came: Vec<Came>) {
-    for Came { lane, tenant_id, queue, priority, oldest } in came {
+    for Came { lane, tenant_id, queue, priority, oldest, .. } in came {
         let Some(lane) = Lane::ALL.into_iter().find(|one| one.number() == lane) else { continue };
         let tenant = TenantId::from_uuid(tenant_id);
         let queue = QueueId { tenant, name: queue.into(), priority };

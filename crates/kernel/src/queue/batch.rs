@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use super::job::{Job, LOST};
+use super::job::{Job, KeyLimits, LOST};
 use super::reclaim::put_back;
 use super::settle::{patiently, settle, settle_many};
 use super::worker::Running;
@@ -46,6 +46,12 @@ pub trait RunBatch: Job {
         tx: &mut SystemTx,
         jobs: &[Claimed<Self>],
     ) -> impl Future<Output = Result<Vec<Self::Plan>>> + Send;
+
+    /// What holds for the key of this run's job, if that is not what its kind says. What the newest
+    /// plan of a key says holds for all of it.
+    fn limits(_plan: &Self::Plan) -> Option<KeyLimits> {
+        None
+    }
 
     /// The event that a run follows from, if it is one: the run becomes a part of its trace.
     fn cause(_plan: &Self::Plan) -> Option<EventId> {
@@ -213,7 +219,7 @@ async fn run<J: RunBatch>(
     let turn = tokio::select! {
         biased;
         cancelled = step.running.cancelled() => cancelled,
-        turn = step.running.turn() => turn,
+        turn = step.running.turn(J::limits(&plan)) => turn,
     };
     let result = match turn {
         Ok(_turn) => {

@@ -46,12 +46,12 @@ async fn take(app: &Arc<App>, node: Uuid) -> Result<Vec<(JobRow, String)>> {
     let mut tx = SystemTx::begin(app.origin()).await?;
     let rows = sqlx::query!(
         r#"with next as (
-           select id from core.jobs where cancelled_by is not null and state <> 'active'
+           select ctid as place from core.jobs where cancelled_by is not null and state <> 'active'
            order by id limit $3 for update skip locked
          )
          update core.jobs j
          set state = 'active', claim = $1, node = $2, started_at = clock_timestamp()
-         from next where j.id = next.id
+         from next where j.ctid = next.place
          returning j.id, j.kind, j.tenant_id, j.queue, j.payload::text as "payload!", j.attempts,
            j.failures, j.cancelled_by as "cancelled_by!""#,
         claim,

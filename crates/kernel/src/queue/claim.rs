@@ -46,11 +46,11 @@ pub(super) async fn claim(
     let mut tx = SystemTx::begin_redoable(app.origin()).await?;
     let rows = sqlx::query!(
         r#"with next as (
-           select j.id
+           select j.place
            from unnest($2::uuid[], $3::text[], $4::smallint[], $5::timestamptz[], $6::int[])
              as q (tenant_id, queue, priority, since, count)
            cross join lateral (
-             select id from core.jobs
+             select ctid as place from core.jobs
              where lane = $1 and tenant_id = q.tenant_id and queue = q.queue
                and priority = q.priority and state = 'waiting'
                and cancelled_by is null and run_at >= coalesce(q.since, '-infinity')
@@ -59,7 +59,7 @@ pub(super) async fn claim(
          update core.jobs j
          set state = 'active', claim = $7, node = $8, started_at = clock_timestamp(),
            attempts = attempts + 1
-         from next where j.id = next.id
+         from next where j.ctid = next.place
          returning j.id, j.kind, j.tenant_id, j.queue, j.priority, j.payload::text as "payload!",
            j.attempts, j.failures, j.run_at as "run_at: Timestamp""#,
         lane.number(),

@@ -86,6 +86,15 @@ pub struct Rate {
     pub within: Duration,
 }
 
+/// How many jobs of one key run at once, and how fast they start, over all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// At most so many. Those of [`RunBatch`] are at most [`Job::PER_KEY`] and 32 more.
+    pub at_once: usize,
+    /// At most so fast; as fast as they come if it is `None`.
+    pub rate: Option<Rate>,
+}
+
 /// A job, as operators name it.
 #[derive(Debug)]
 pub struct JobName;
@@ -324,11 +333,10 @@ pub(crate) struct JobKind {
     pub(crate) name: &'static str,
     pub(crate) lane: Lane,
     pub(crate) timeout: Duration,
-    /// How many of the same key run at once.
-    pub(crate) at_once: usize,
+    /// What holds for jobs of the same key, if nothing else is said of a key.
+    pub(crate) limits: KeyLimits,
     /// How many of the same key the node takes that hands them out.
     pub(crate) per_key: usize,
-    pub(crate) rate: Option<Rate>,
     pub(crate) kept: bool,
     pub(crate) retry_after: fn(u32) -> Option<Duration>,
     pub(crate) given_up: GivenUpFn,
@@ -378,9 +386,8 @@ impl JobKind {
             name: J::KIND,
             lane: J::LANE,
             timeout: J::TIMEOUT,
-            at_once: J::PER_KEY,
+            limits: KeyLimits { at_once: J::PER_KEY, rate: J::RATE },
             per_key,
-            rate: J::RATE,
             kept: J::KEPT,
             retry_after: J::retry_after,
             given_up: |tx, tenant, payload, why| {

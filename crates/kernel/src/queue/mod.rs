@@ -41,7 +41,7 @@ mod worker;
 
 pub use backlog::{JobsWaiting, Most};
 pub use batch::{Claimed, RunBatch, Settlement};
-pub use job::{Job, JobCx, JobId, Lane, Priority, Rate, RunJob};
+pub use job::{Job, JobCx, JobId, KeyLimits, Lane, Priority, Rate, RunJob};
 pub use operate::{DeadJobs, Kind};
 
 pub(crate) use arrivals::{asked_for_lately, came, promote};

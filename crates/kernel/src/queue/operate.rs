@@ -45,7 +45,7 @@ impl App {
         let of = |kind: &JobKind| Kind {
             name: kind.name,
             lane: kind.lane.name(),
-            per_key: kind.at_once,
+            per_key: kind.limits.at_once,
         };
         let mut kinds: Vec<Kind> = self.job_kinds().map(of).collect();
         kinds.sort_by_key(|kind| kind.name);

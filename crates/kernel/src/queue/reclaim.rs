@@ -60,8 +60,13 @@ async fn put_back_many(tx: &mut SystemTx, (jobs, claims): &(Vec<Uuid>, Vec<Uuid>
          set claim = null, node = null, state = 'waiting', run_at = clock_timestamp(),
            -- One with a unique key has begun, or it would be in the way of its like.
            attempts = case when unique_key is null then attempts - 1 else attempts end
-         from unnest($1::uuid[], $2::uuid[]) as h (id, claim)
-         where j.id = h.id and j.claim = h.claim",
+         from (
+           select j.place from unnest($1::uuid[], $2::uuid[]) as h (id, claim)
+           cross join lateral (
+             select ctid as place from core.jobs where id = h.id and claim = h.claim
+             limit 1 for update) as j
+         ) as held
+         where j.ctid = held.place",
         jobs,
         claims,
     )
@@ -111,10 +116,10 @@ async fn take_back(app: &Arc<App>, node: Uuid) -> Result<Vec<(JobRow, Dead, Stri
     .await?;
     let lost = sqlx::query!(
         r#"with lost as (
-           select j.id, crashes + 1 >= $1 or cancelled_by is not null as over
+           select j.place, crashes + 1 >= $1 or cancelled_by is not null as over
            from core.nodes n
            cross join lateral (
-             select id, crashes, cancelled_by from core.jobs
+             select ctid as place, crashes, cancelled_by from core.jobs
              where state = 'active' and node = n.id
                and (n.gone_at is not null or id <> all($5)
                  and started_at < statement_timestamp() - $6::interval)
@@ -126,7 +131,7 @@ async fn take_back(app: &Arc<App>, node: Uuid) -> Result<Vec<(JobRow, Dead, Stri
            state = case when over then 'active' else 'waiting' end,
            claim = case when over then $2::uuid end,
            node = case when over then $3::uuid end
-         from lost where j.id = lost.id
+         from lost where j.ctid = lost.place
          returning j.id, j.kind, j.tenant_id, j.queue, j.payload::text as "payload!", j.attempts,
            j.failures, j.cancelled_by, lost.over as "over!""#,
         CRASHES_MAX,

@@ -166,6 +166,10 @@ struct Ids {
 }
 
 impl Ids {
+    fn count(&self) -> i64 {
+        i64::try_from(self.jobs.len()).unwrap_or(i64::MAX)
+    }
+
     fn push(&mut self, app: &App, row: &JobRow) {
         self.jobs.push(row.id);
         self.claims.push(row.claim);
@@ -201,13 +205,30 @@ impl Again {
 }
 
 async fn finish_many(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
+    let mut finished = finish_found(tx, done).await?;
+    while finished < done.count() {
+        match finish_found(tx, done).await? {
+            0 => break,
+            more => finished += more,
+        }
+    }
+    Ok(finished)
+}
+
+/// Finishes those that are here. What changes while it is being found, as when somebody cancels it, is
+/// found by the next statement.
+async fn finish_found(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
     if done.jobs.is_empty() {
         return Ok(0);
     }
     let finished = sqlx::query_scalar!(
-        r#"with done as (
-           delete from core.jobs j using unnest($1::uuid[], $2::uuid[], $3::bool[]) as h (id, claim, kept)
-           where j.id = h.id and j.claim = h.claim returning j.*, h.kept
+        r#"with held as (
+           select j.place, h.kept
+           from unnest($1::uuid[], $2::uuid[], $3::bool[]) as h (id, claim, kept)
+           cross join lateral (
+             select ctid as place from core.jobs where id = h.id and claim = h.claim limit 1) as j
+         ), done as (
+           delete from core.jobs j using held h where j.ctid = h.place returning j.*, h.kept
          ), kept as (
            insert into core.jobs_done
              (id, lane, kind, tenant_id, queue, priority, payload, attempts, created_at, started_at)
@@ -224,18 +245,32 @@ async fn finish_many(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
     Ok(finished)
 }
 
-/// A job whose like waits as well, under the same unique key, makes way.
 async fn repeat_many(tx: &mut SystemTx, again: &Again) -> Result<i64> {
+    let mut repeated = repeat_found(tx, again).await?;
+    while repeated < again.ids.count() {
+        match repeat_found(tx, again).await? {
+            0 => break,
+            more => repeated += more,
+        }
+    }
+    Ok(repeated)
+}
+
+/// As [`finish_found`]. A job whose like waits as well, under the same unique key, makes way.
+async fn repeat_found(tx: &mut SystemTx, again: &Again) -> Result<i64> {
     if again.ids.jobs.is_empty() {
         return Ok(0);
     }
     let repeated = sqlx::query_scalar!(
         r#"with held as (
-           select * from unnest($1::uuid[], $2::uuid[], $3::interval[], $4::timestamptz[], $5::text[])
+           select j.place, h.*
+           from unnest($1::uuid[], $2::uuid[], $3::interval[], $4::timestamptz[], $5::text[])
              as h (id, claim, wait, virtual_at, why)
+           cross join lateral (
+             select ctid as place from core.jobs where id = h.id and claim = h.claim limit 1) as j
          ), gone as (
            delete from core.jobs j using held h
-           where j.id = h.id and j.claim = h.claim and j.unique_key is not null and exists (
+           where j.ctid = h.place and j.unique_key is not null and exists (
              select from core.jobs o where o.tenant_id = j.tenant_id and o.kind = j.kind
                and o.unique_key = j.unique_key and o.state <> 'active' and o.cancelled_by is null)
            returning j.id
@@ -246,7 +281,7 @@ async fn repeat_many(tx: &mut SystemTx, again: &Again) -> Result<i64> {
              failures = case when $6::int = 0 then 0 else failures + $6::int end, run_at =
                case when h.virtual_at is null then clock_timestamp() + h.wait else 'infinity' end
            from held h
-           where j.id = h.id and j.claim = h.claim and j.id not in (select id from gone)
+           where j.ctid = h.place and j.id not in (select id from gone)
            returning j.id
          )
          select (select count(*) from gone) + (select count(*) from again) as "count!""#,

@@ -99,6 +99,8 @@ struct Known {
     since: Option<Timestamp>,
     /// The same, when the last sweep began.
     swept_since: Option<Timestamp>,
+    /// What came behind claims while one is under way.
+    behind: Option<Timestamp>,
     /// The choice that it was part of last, so that a tenant's queues take turns.
     chosen: u64,
     waits_since: Instant,
@@ -126,6 +128,7 @@ impl Waiting {
             noted: 0,
             since: None,
             swept_since: None,
+            behind: None,
             chosen,
             waits_since: now,
         });
@@ -142,8 +145,9 @@ impl Waiting {
     pub(super) fn note_late(&mut self, queue: QueueId, late: Duration) {
         if late > OVERLAP
             && let Some(known) = self.queues.get_mut(&queue)
+            && let Some(since) = known.since
         {
-            known.since = known.since.map(|since| since - late);
+            known.go_back_to(since - late);
         }
         self.note(queue);
     }
@@ -151,7 +155,7 @@ impl Waiting {
     /// The oldest job in a queue among those that came lately.
     pub(super) fn came(&mut self, queue: QueueId, oldest: Timestamp) {
         if let Some(known) = self.queues.get_mut(&queue) {
-            known.since = known.since.map(|since| since.min(oldest));
+            known.go_back_to(oldest);
         }
         self.note(queue);
     }
@@ -163,7 +167,9 @@ impl Waiting {
         if let Some(known) = self.queues.get_mut(queue)
             && known.swept_since.is_none_or(|since| oldest < since - OVERLAP)
         {
-            known.since = Some(known.since.map_or(oldest, |since| since.min(oldest)));
+            known.go_back_to(oldest);
+            // Before it there is nothing: the first claim need not look there.
+            known.since = known.since.or(known.behind);
         }
     }
 
@@ -268,6 +274,7 @@ impl Waiting {
         if let Some(known) = self.queues.get_mut(&queue) {
             known.chosen = self.choice;
             since = known.since.map(|since| since - OVERLAP);
+            known.behind = None;
             noted = known.noted;
         }
         Share { queue, since, count, noted }
@@ -280,6 +287,9 @@ impl Waiting {
         known.more = times.len() >= share.count || known.noted != share.noted;
         known.waits_since = Instant::now();
         known.since = times.iter().copied().chain(known.since).max();
+        if let Some(behind) = known.behind.take() {
+            known.go_back_to(behind);
+        }
     }
 
     /// Those that are not ahead of anybody need not be remembered.
@@ -292,6 +302,13 @@ impl Waiting {
 }
 
 impl Known {
+    /// The next claim begins here, if it would begin later; so does the one after a claim that is
+    /// under way. A queue that nothing was claimed from yet is read from its beginning.
+    fn go_back_to(&mut self, at: Timestamp) {
+        self.since = self.since.map(|since| since.min(at));
+        self.behind = Some(self.behind.map_or(at, |behind| behind.min(at)));
+    }
+
     /// What goes first is smaller.
     fn order(&self, priority: i16) -> (i16, u64) {
         let aged = self.waits_since.elapsed().as_secs() / AGEING.as_secs();
@@ -419,11 +436,22 @@ mod tests {
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
         assert_eq!(share.since, Some(at - OVERLAP), "from where the last claim ended");
         waiting.found(&one, at - 900 * MS);
+        waiting.claimed(&share, &[at]);
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
         assert_eq!(share.since, Some(at - 900 * MS - OVERLAP), "what came late is found");
         waiting.note_late(one.clone(), 200 * MS);
+        waiting.claimed(&share, &[at + 500 * MS]);
         let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
-        assert_eq!(share.since, Some(at - 1_100 * MS - OVERLAP), "and what was long in coming");
+        let back = at - 1_100 * MS - OVERLAP;
+        assert_eq!(
+            share.since,
+            Some(back),
+            "and what was long in coming while others were claimed"
+        );
+        waiting.claimed(&share, &[at, at + 500 * MS]);
+        waiting.note(one.clone());
+        let share = waiting.choose(4, &Plenty(4, 4)).remove(0);
+        assert_eq!(share.since, Some(at + 500 * MS - OVERLAP), "once");
     }
 
     #[test]

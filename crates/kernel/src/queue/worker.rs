@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::batch::Pipeline;
 use super::claim::{Claim, claim, sweep};
 use super::enqueue::{self, NewJob};
-use super::job::{JobCx, JobKind, JobRow, LOST, Lane, Work};
+use super::job::{JobCx, JobKind, JobRow, KeyLimits, LOST, Lane, Work};
 use super::reclaim::put_back;
 use super::settle::{CANCELLED, settle};
+use super::turns::Permit;
 use super::waiting::{QueueId, Room, Share};
 use super::{caught, ended};
 use crate::app::App;
@@ -76,17 +77,19 @@ impl Running {
         Some(Self::new(app, job.lane, row))
     }
 
-    /// Waits until one more of its key may run; a node may have taken more than that.
+    /// Waits until one more of its key may run; a node may have taken more than that. Without `limits`
+    /// those of its kind hold.
     ///
     /// # Errors
     /// `core.job_lost` when this node is no longer the one to say, or the queue was paused meanwhile.
-    pub(super) async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>> {
+    pub(super) async fn turn(&self, limits: Option<KeyLimits>) -> Result<Option<Permit>> {
         let (mut turn, queue) = (None, self.app.queue());
         if self.row.is_keyed()
             && let Some(kind) = self.app.job_kind(&self.row.kind)
         {
             let rules = || queue.node().rules(&self.row.queue, self.row.node).ok_or_else(lost);
-            turn = queue.turns().take(kind, &self.row.queue, rules()?).await;
+            let limits = limits.unwrap_or(kind.limits);
+            turn = Some(queue.turns().take(&self.row.queue, limits, rules()?).await);
             rules()?;
         }
         if queue.is_paused(self.lane, &self.row.kind, &self.row.queue) {
@@ -119,6 +122,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.ended();
         self.app.queue().in_flight().remove(self.lane, &self.row);
+        // It may be the last one that a node with too much to write down has waited for.
+        self.app.wakers().lane(self.lane).notify_one();
     }
 }
 
@@ -321,7 +326,7 @@ async fn run(mut running: Running) {
     let turn = tokio::select! {
         biased;
         cancelled = running.cancelled() => cancelled,
-        turn = running.turn() => turn,
+        turn = running.turn(None) => turn,
     };
     let result = match turn {
         Ok(_turn) => attempt(&running).await,

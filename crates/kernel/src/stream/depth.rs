@@ -15,6 +15,9 @@ const SLOW: Duration = Duration::from_millis(100);
 /// What commits so long after it was written is found by the next look at the whole.
 const LATE: Duration = Duration::from_secs(2);
 
+/// What is new is looked for no farther back: at the highest rates, looking for it costs too much.
+const BACK_MAX: Duration = Duration::from_secs(10);
+
 /// How far a look goes into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -88,7 +91,7 @@ impl Looks {
         match self.seen {
             // After a quick look at the whole the next one is soon.
             Some(seen) if self.took > SLOW && is_over(self.new_after) => {
-                Reach::New(now - seen + LATE)
+                Reach::New((now - seen + LATE).min(BACK_MAX))
             }
             _ => Reach::NoJobs,
         }
@@ -140,6 +143,6 @@ mod tests {
         assert_eq!(looks.next(now + 6_000 * MS), Reach::New(1_000 * MS + LATE), "that one failed");
         assert_eq!(looks.next(now + 21_000 * MS), Reach::All);
         looks.all_is_under_way = true;
-        assert_eq!(looks.next(now + 22_000 * MS), Reach::New(17_000 * MS + LATE));
+        assert_eq!(looks.next(now + 22_000 * MS), Reach::New(BACK_MAX));
     }
 }

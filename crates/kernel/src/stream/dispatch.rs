@@ -72,12 +72,12 @@ async fn take(tx: &mut SystemTx, subscriber: &str, only: Option<EventId>) -> Res
     let rows = sqlx::query!(
         "-- tidy: across tenants because a batch holds events of many
          with due as (
-           select event_id from core.outbox
+           select ctid as place from core.outbox
            where subscriber = $1 and event_id between $3 and $4 and due_at <= statement_timestamp()
            order by event_id limit $2 for update skip locked
          ), taken as (
            delete from core.outbox o using due
-           where o.subscriber = $1 and o.event_id = due.event_id
+           where o.ctid = due.place
            returning o.event_id, o.tenant_id, o.event_at, o.failures
          )
          select t.failures, e.tenant_id, e.id, e.at, e.source, e.type, e.actor, e.subject, e.data

@@ -14,7 +14,12 @@ async fn every_route_of_webhooks_keeps_the_rules() {
     let path = format!("/api/v1/webhooks/{}/test", made.text_of("id"));
     let delivery = client.post(&path, json!({})).await;
     settled(&client, made.text_of("id"), "pending").await;
-    let fixtures =
-        Fixtures::of(&tenant).id(made.text_of("id")).id(delivery.text_of("id")).only("webhooks");
+    let path = format!("/api/v1/webhooks/{}/replay", made.text_of("id"));
+    let replay = client.post(&path, json!({"since": made.text_of("createdAt")})).await;
+    let fixtures = Fixtures::of(&tenant)
+        .id(made.text_of("id"))
+        .id(delivery.text_of("id"))
+        .id(replay.text_of("id"))
+        .only("webhooks");
     contract::check(&app, &fixtures).await;
 }

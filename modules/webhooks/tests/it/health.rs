@@ -1,0 +1,138 @@
+//! Receivers that fail: told of once, left alone, given up after days, and told of again when they
+//! are back.
+
+use serde_json::{Value, json};
+use wiremock::matchers::method;
+use wiremock::{Mock, ResponseTemplate};
+
+use crate::world::{app, arrived, receiver, register, set_clock, settled, tried};
+
+#[tokio::test]
+async fn an_outage_is_told_of_once_and_so_is_its_end() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let (server, watcher) = (receiver(503).await, receiver(200).await);
+    let made = register(&client, &server, &["order.*"]).await;
+    register(&client, &watcher, &["webhook.delivery.*"]).await;
+    let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
+    let quick = json!({"retrySeconds": [1, 1, 1, 1, 1, 1]});
+    client.patch(&path, quick).await.expect(200);
+    let events: Vec<Value> = (0..3).map(|_| json!({"type": "order.paid", "data": {}})).collect();
+    client.post("/api/v1/events", &events).await.expect(202);
+    arrived(&server, 6).await;
+    assert!(client.get(&path).await.json()["failingSince"].is_string());
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    arrived(&server, 3).await;
+    let told: Vec<Value> =
+        arrived(&watcher, 2).await.iter().map(|one| one.body_json().unwrap()).collect();
+    assert_eq!(told[0]["type"], "webhook.delivery.failed");
+    assert_eq!(told[0]["data"]["webhookId"], made.json()["id"]);
+    assert_eq!(told[0]["data"]["statusCode"], 503);
+    assert_eq!(told[1]["type"], "webhook.delivery.recovered");
+    assert_eq!(client.get(&path).await.json()["failingSince"], json!(null));
+    let kinds = app.events(&tenant).await;
+    let about = kinds.iter().filter(|event| event.kind.starts_with("webhook.delivery."));
+    assert_eq!(about.count(), 2, "once each");
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_not_told_of_itself_for_ever() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.*", "webhook.delivery.*"]).await;
+    let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
+    client.patch(&path, json!({"retrySeconds": [1]})).await.expect(200);
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    let kinds = || async {
+        let events = app.events(&tenant).await;
+        events.into_iter().map(|event| event.kind).collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
+    loop {
+        let all = kinds().await;
+        let of = |name: &str| all.iter().filter(|kind| *kind == name).count();
+        let log = client.get(&format!("{path}/deliveries?status=pending")).await;
+        let failed = client.get(&format!("{path}/deliveries?status=failed")).await;
+        // The order, and the two events about it.
+        if failed.json()["data"].as_array().unwrap().len() == 3 && log.json()["data"] == json!([]) {
+            assert_eq!(of("webhook.delivery.failed"), 1, "{all:?}");
+            assert_eq!(of("webhook.delivery.exhausted"), 1, "{all:?}");
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{all:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_accepts_nothing_for_five_days_is_switched_off_and_its_owner_is_told() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    set_clock(&app, &tenant, 0).await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let webhook = made.text_of("id").to_owned();
+    let path = format!("/api/v1/webhooks/{webhook}");
+    client.patch(&path, json!({"retrySeconds": [100_000, 100_000]})).await.expect(200);
+    let paid = json!({"type": "order.paid", "data": {}});
+    client.post("/api/v1/events", &paid).await.expect(202);
+    tried(&client, &webhook, 1).await;
+    set_clock(&app, &tenant, 4 * 86_400).await;
+    tried(&client, &webhook, 2).await;
+    assert_eq!(client.get(&path).await.json()["isActive"], json!(true), "four days");
+    set_clock(&app, &tenant, 2 * 86_400).await;
+    tried(&client, &webhook, 3).await;
+    let shown = client.get(&path).await;
+    assert_eq!(shown.json()["isActive"], json!(false), "six days");
+    assert_eq!(shown.text_of("disabledReason"), "the receiver has accepted nothing for 5 days");
+    let kinds: Vec<String> =
+        app.events(&tenant).await.into_iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&"webhook.disabled".to_owned()), "{kinds:?}");
+    assert!(kinds.contains(&"webhook.delivery.exhausted".to_owned()), "{kinds:?}");
+
+    let enabled = client.post(&format!("{path}/enable"), json!({})).await;
+    assert_eq!(enabled.expect(200).json()["failingSince"], json!(null));
+    assert_eq!(enabled.json()["disabledReason"], json!(null));
+}
+
+#[tokio::test]
+async fn a_dead_receiver_is_left_alone_but_for_a_probe_and_gets_all_when_it_is_back() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let webhook = made.text_of("id").to_owned();
+    let path = format!("/api/v1/webhooks/{webhook}");
+    let schedule = json!({"retrySeconds": [1, 1, 1, 1, 1, 1, 1, 1]});
+    client.patch(&path, schedule).await.expect(200);
+    let events: Vec<Value> =
+        (0..60).map(|n| json!({"type": "order.paid", "data": {"n": n}})).collect();
+    client.post("/api/v1/events", &events).await.expect(202);
+    arrived(&server, 10).await;
+    // Each has been tried or held.
+    let tries = || async {
+        let log = client.get(&format!("{path}/deliveries?limit=100")).await;
+        let all = log.expect(200).json()["data"].as_array().unwrap().clone();
+        all.into_iter().filter(|one| one["nextAttemptAt"].is_string()).count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while tries().await < 60 {
+        assert!(std::time::Instant::now() < deadline, "{} of 60", tries().await);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let asked = server.received_requests().await.unwrap().len();
+    assert!(asked < 30, "{asked} requests to a dead receiver");
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    // A request that somebody waits for is made at once, and shows that it is back.
+    client.post(&format!("{path}/test"), json!({})).await.expect(200);
+    arrived(&server, 61).await;
+    let newest = settled(&client, &webhook, "pending").await;
+    assert_eq!(newest["status"], "delivered");
+}
