@@ -56,10 +56,11 @@ impl Turns {
         let turn = self.of(queue);
         turn.limit(limits);
         let permit = turn.enter().await;
-        while let Some(wait) = turn.start(since, Instant::now()) {
+        loop {
+            let wait = turn.held().start(since, Instant::now());
+            let Some(wait) = wait else { return permit };
             tokio::time::sleep(wait).await;
         }
-        permit
     }
 
     fn of(&self, queue: &Arc<str>) -> Arc<Turn> {
@@ -93,10 +94,6 @@ impl Turn {
             }
             freed.await;
         }
-    }
-
-    fn start(&self, since: Instant, now: Instant) -> Option<Duration> {
-        self.held().start(since, now)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::pulse::EVERY;
 use crate::error::Result;
 
 /// Looking into the queue costs at most this share of the time, each way.
@@ -47,27 +48,26 @@ impl Depth {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far to look now.
-    pub(super) fn next(&self) -> Reach {
-        self.looks().next(Instant::now())
+    /// How far to look now, and whether nothing is to wait for it.
+    pub(super) fn next(&self) -> (Reach, bool) {
+        let looks = self.looks();
+        (looks.next(Instant::now()), looks.took > SLOW)
     }
 
-    /// Whether a look at the whole is not to be waited for.
-    pub(super) fn is_slow(&self) -> bool {
-        self.looks().took > SLOW
-    }
-
-    /// Looks, and says what the look says.
-    pub(super) async fn spend<T>(
+    /// Looks, and says when to look again.
+    pub(super) async fn spend(
         &self,
         reach: Reach,
-        look: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+        look: impl Future<Output = Result<Duration>>,
+    ) -> Duration {
         let began = Instant::now();
         self.looks().all_is_under_way |= matches!(reach, Reach::All);
         let said = look.await;
         self.looks().ended(reach, began, Instant::now(), said.is_ok());
-        said
+        said.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is due could not be read");
+            EVERY
+        })
     }
 }
 

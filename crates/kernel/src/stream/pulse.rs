@@ -17,7 +17,7 @@ use crate::queue::job::interval;
 use crate::queue::{self, Lane};
 use crate::tx::SystemTx;
 
-const EVERY: Duration = Duration::from_secs(1);
+pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// Commits within this time become one hint to the other nodes.
 const COALESCE: Duration = Duration::from_millis(20);
 const CHANNEL: &str = "freehold";
@@ -112,17 +112,16 @@ async fn beat(app: Arc<App>) {
     }
     let depth = Arc::new(Depth::default());
     loop {
-        let reach = if app.takes_jobs() { depth.next() } else { Reach::NoJobs };
-        let looked = if reach == Reach::All && depth.is_slow() {
+        let (mut reach, slow) =
+            if app.takes_jobs() { depth.next() } else { (Reach::NoJobs, false) };
+        if reach == Reach::All && slow {
             let (here, depth) = (app.clone(), depth.clone());
             app.run_job(async move {
-                next_after(depth.spend(reach, look(&here, reach)).await);
+                depth.spend(reach, look(&here, reach)).await;
             });
-            look(&app, Reach::NoJobs).await
-        } else {
-            depth.spend(reach, look(&app, reach)).await
-        };
-        let next = next_after(looked);
+            reach = Reach::NoJobs;
+        }
+        let next = depth.spend(reach, look(&app, reach)).await;
         tokio::select! {
             () = tokio::time::sleep(next) => {}
             () = app.wakers().hinted.notified() => {}
@@ -143,14 +142,6 @@ struct Due {
     schedules: bool,
     changes: bool,
     outbox: Vec<String>,
-}
-
-/// When to look again.
-fn next_after(looked: Result<Duration>) -> Duration {
-    looked.unwrap_or_else(|error| {
-        tracing::warn!(%error, "what is due could not be read");
-        EVERY
-    })
 }
 
 /// One question about everything, then a wake-up for each answer; says when to ask again.
