@@ -68,8 +68,9 @@ pub(crate) async fn count(
          )
          select lane as "lane!", case when coalesce(kind = any($4), true) then kind else 'unknown' end as "kind!",
            state as "state!", count(*) as "count!",
-           greatest(0, extract(epoch from statement_timestamp() - min(run_at)))::float8
-             as oldest_seconds
+           case when min(run_at) is not null then
+             greatest(0, extract(epoch from statement_timestamp() - min(run_at)))::float8
+           end as oldest_seconds
          from counted group by 1, 2, 3"#,
         most.queues,
         most.of_each,

@@ -3,7 +3,7 @@
 //! tenant, and what was committed must be where it belongs, with its event.
 //!
 //! The reads say no tenant: whatever a transaction sees, it sees for its setting alone. The table
-//! and its routes are those of a module, [`module`], which the application under proof must have.
+//! and its routes are those of a module, [`module()`], which the application under proof must have.
 
 mod acts;
 mod cut;

@@ -17,13 +17,16 @@ fn the_kernel_has_a_budget_of_lines_of_code() {
         constants.collect::<String>()
     };
     let files: Vec<(String, String)> = (0..100)
-        .map(|n| (format!("crates/kernel/src/c{n}.rs"), format!("//! C.\n{}", of(120))))
+        .map(|n| {
+            let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", of(30));
+            (format!("crates/kernel/src/c{n}.rs"), format!("//! C.\n{}{tests}", of(116)))
+        })
         .collect();
     let mut files: Vec<(&str, &str)> =
         files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     right(&files);
     files.push(("crates/kernel/src/lib.rs", "//! Over.\nconst OVER: u8 = 0;\n"));
-    wrong(&files, "crates/kernel/src/lib.rs:1: 12001 lines of code are more than");
+    wrong(&files, "crates/kernel/src/lib.rs:1: 11601 lines of code are more than");
 }
 
 #[test]
