@@ -25,6 +25,9 @@ const WAITING_MAX: u64 = 10_000;
 /// Transactions at once that ask for more.
 const FEEDERS: usize = 2;
 
+/// Windows of `--seconds` that make a figure: checkpoints and autovacuum fall into some of them.
+const WINDOWS: usize = 8;
+
 /// A backlog, beside few jobs.
 pub(super) async fn backlog(options: &Options, place: &Place, report: &mut Report) -> Result<()> {
     let (mut few, mut many) = (Vec::new(), Vec::new());
@@ -46,7 +49,7 @@ pub(super) async fn backlog(options: &Options, place: &Place, report: &mut Repor
     Ok(())
 }
 
-/// As long as somebody reads a report from the database: the rate before, and at the end.
+/// As long as somebody reads a report from the database: the rate before, and towards the end.
 pub(super) async fn pinned(options: &Options, place: &Place, report: &mut Report) -> Result<()> {
     let app = start(place, Duties::Everything).await?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -58,7 +61,11 @@ pub(super) async fn pinned(options: &Options, place: &Place, report: &mut Report
     }
     let window = Duration::from_secs(options.seconds);
     rate(Duration::from_secs(3)).await?;
-    let before = rate(window).await?;
+    let mut before = Vec::new();
+    for _ in 0..WINDOWS {
+        before.push(rate(window).await?);
+    }
+    progress(&format!("before: {before:.0?}"));
     let mut reader = PgConnection::connect(&place.superuser_url()).await?;
     let mut snapshot = reader.begin().await?;
     sqlx::raw_sql(
@@ -66,12 +73,13 @@ pub(super) async fn pinned(options: &Options, place: &Place, report: &mut Report
     )
     .execute(&mut *snapshot)
     .await?;
-    let held = Instant::now();
-    while held.elapsed() < Duration::from_secs(options.pinned_seconds) {
+    let (held, mut after) = (Instant::now(), Vec::new());
+    while held.elapsed() < Duration::from_secs(options.pinned_seconds) || after.len() < WINDOWS {
         let now = rate(window).await?;
         progress(&format!("snapshot held for {} s: {now:.0}/s", held.elapsed().as_secs()));
+        after.push(now);
     }
-    let after = rate(window).await?;
+    let after = after.split_off(after.len() - WINDOWS);
     snapshot.rollback().await?;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = feeders.join_next().await {
@@ -82,8 +90,8 @@ pub(super) async fn pinned(options: &Options, place: &Place, report: &mut Report
     let name = "jobs: in and run at the same time";
     report.note(&format!("the snapshot was held for {} s", options.pinned_seconds));
     let pinned = "jobs: the same, at the end of a long snapshot";
-    report.add(Figure::rate(pinned, vec![after]).beside(Some(name)));
-    report.add(Figure::rate(name, vec![before]));
+    report.add(Figure::rate(pinned, after).beside(Some(name)));
+    report.add(Figure::rate(name, before));
     Ok(())
 }
 

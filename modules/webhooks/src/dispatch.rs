@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::deliver::{Deliver, Reason};
 use crate::deliveries::DeliveryId;
 use crate::endpoints::EndpointId;
-use crate::filter::Filter;
+use crate::filter::{Filter, Subject};
 
 /// What came of an event and an endpoint.
 struct Met {
@@ -86,6 +86,7 @@ type Passed<'a> = (&'a StoredEvent, EndpointId);
 
 fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
     let mut filters: HashMap<&str, Option<Filter>> = HashMap::new();
+    let mut subjects: HashMap<usize, Subject> = HashMap::new();
     let mut passed = Vec::new();
     for one in met {
         let (Some(place), Some(text)) = (one.place, one.filter.as_deref()) else { continue };
@@ -93,9 +94,9 @@ fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
         let at = usize::try_from(place).unwrap_or_default().saturating_sub(1);
         // It was understood when it was set. Should a release read it otherwise, everything passes.
         let filter = filters.entry(text).or_insert_with(|| Filter::parse(text).ok());
-        if let Some(event) = batch.get(at)
-            && filter.as_ref().is_none_or(|filter| filter.passes(&event.data))
-        {
+        let Some(event) = batch.get(at) else { continue };
+        let subject = subjects.entry(at).or_insert_with(|| Subject::of(&event.data));
+        if filter.as_ref().is_none_or(|filter| filter.passes(subject)) {
             passed.push((event, one.endpoint_id));
         }
     }

@@ -20,16 +20,25 @@ impl Filter {
             .map_err(|error| format!("not an expression of JSONPath: {}", error.message()))
     }
 
-    /// Whether an event with this data passes.
-    pub(crate) fn passes(&self, data: &Value) -> bool {
+    /// Whether an event passes.
+    pub(crate) fn passes(&self, subject: &Subject) -> bool {
+        !self.0.query(&subject.0).is_empty()
+    }
+}
+
+/// An event's data, to be asked about.
+pub(crate) struct Subject(Value);
+
+impl Subject {
+    /// Of this event.
+    pub(crate) fn of(data: &Value) -> Self {
         // A filter selects among the children of something.
-        let parent = Value::Array(vec![data.clone()]);
-        !self.0.query(&parent).is_empty()
+        Self(Value::Array(vec![data.clone()]))
     }
 }
 
 /// Refuses what could cost far more than the data is long: descendants, expressions that begin at the
-/// root inside of others, and regular expressions.
+/// root inside of others, lists in lists, and regular expressions.
 fn check_cost(text: &str) -> Result<(), String> {
     let bare = without_strings(text);
     for (part, name) in [
@@ -41,6 +50,9 @@ fn check_cost(text: &str) -> Result<(), String> {
         if bare.contains(part) {
             return Err(format!("{name} cannot be used in a filter"));
         }
+    }
+    if bare.matches(['*', '?']).count() > 1 {
+        return Err("a filter can look through one list only (* or ?)".to_owned());
     }
     Ok(())
 }
@@ -70,6 +82,7 @@ mod tests {
     #[test]
     fn fields_are_compared_alone_and_together() {
         let data = json!({"total": 120, "currency": "EUR", "lines": [{"sku": "a"}, {"sku": "b"}]});
+        let subject = Subject::of(&data);
         for (filter, passes) in [
             ("@.total > 100", true),
             ("@.total > 100 && @.currency == 'EUR'", true),
@@ -83,7 +96,7 @@ mod tests {
             ("@['currency'] == \"EUR\"", true),
             ("@.note == '.. $ match('", false),
         ] {
-            assert_eq!(Filter::parse(filter).unwrap().passes(&data), passes, "{filter}");
+            assert_eq!(Filter::parse(filter).unwrap().passes(&subject), passes, "{filter}");
         }
     }
 
@@ -99,6 +112,8 @@ mod tests {
             "match(@.a, 'x')",
             "@.a == 'open",
             "search(@.a, '(a+)+')",
+            "@.a[*][*]",
+            "@.a[?@.b[?@.c]]",
             "@.total > 100]; drop",
         ] {
             assert!(Filter::parse(filter).is_err(), "{filter}");

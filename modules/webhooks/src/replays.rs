@@ -18,7 +18,7 @@ use crate::deliveries::DeliveryId;
 use crate::dispatch::patterns;
 use crate::endpoint_input::event_pattern;
 use crate::endpoints::{EndpointId, find as find_endpoint};
-use crate::filter::Filter;
+use crate::filter::{Filter, Subject};
 
 /// Events looked at in one transaction.
 const AT_ONCE: i64 = 500;
@@ -316,7 +316,7 @@ impl Resend {
             let in_list =
                 |list: &[String]| patterns.split(',').any(|one| list.iter().any(|p| p == one));
             let passes = match (&filter, &event.data) {
-                (Some(filter), Some(data)) => filter.passes(data),
+                (Some(filter), Some(data)) => filter.passes(&Subject::of(data)),
                 _ => true,
             };
             event.wanted && in_list(&position.wants) && in_list(&position.events) && passes

@@ -20,7 +20,7 @@ mod turn;
 
 /// Jobs that commit at the same time become visible in another order than that of their `run_at`.
 /// What is later than this is found by the next sweep.
-const OVERLAP: Duration = Duration::from_millis(50);
+const OVERLAP: Duration = Duration::from_millis(20);
 /// A queue that has waited for so long goes with the next higher priority.
 const AGEING: Duration = Duration::from_secs(30);
 /// No more queues than this are remembered; those that have no jobs are forgotten at half of it.
