@@ -50,6 +50,16 @@ async fn ends(client: &Client) {
     }
 }
 
+/// Waits until a key is published. For a moment there may be none: the old one is refused at once, and
+/// the new one is being loaded. Whoever wants a token meanwhile is told to try again (503).
+async fn published(app: &TestApp) {
+    let began = Instant::now();
+    while app.anonymous().get("/.well-known/jwks.json").await.json()["keys"] == json!([]) {
+        assert!(began.elapsed() < Duration::from_secs(5), "no key is published");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The last event of a kind.
 async fn last(app: &TestApp, tenant: TenantId, kind: &str) -> RecordedEvent {
     let events = app.events(tenant).await;
@@ -137,6 +147,7 @@ async fn a_key_that_may_have_leaked_signs_nothing_that_is_taken_and_sessions_go_
     let said = done(admin(&app, &["rotate-keys", "--now"]));
     assert!(said.starts_with("sgn_") && said.contains("withdrawn"), "{said}");
     ends(&token).await;
+    published(&app).await;
     let refresh = json!({"refreshToken": ada.text_of("refreshToken")});
     let refreshed = app.anonymous().post("/api/v1/auth/refresh", refresh).await;
     let token = app.bearer(refreshed.expect(200).text_of("accessToken"));
