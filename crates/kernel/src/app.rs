@@ -237,6 +237,9 @@ impl App {
     pub async fn make_event_partitions(self: &Arc<Self>) -> Result<()> {
         let mut tx = SystemTx::begin(self.origin()).await?;
         housekeeping::make_partitions(&mut tx).await?;
+        tx.commit().await?;
+        // Apart: a schedule that holds the one may wait for the other.
+        let mut tx = SystemTx::begin(self.origin()).await?;
         queue::tend_days(&mut tx).await?;
         tx.commit().await
     }

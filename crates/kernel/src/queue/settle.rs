@@ -205,12 +205,10 @@ impl Again {
 }
 
 async fn finish_many(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
-    let mut finished = finish_found(tx, done).await?;
-    while finished < done.count() {
-        match finish_found(tx, done).await? {
-            0 => break,
-            more => finished += more,
-        }
+    let (mut finished, mut more) = (0, 1);
+    while more > 0 && finished < done.count() {
+        more = finish_found(tx, done).await?;
+        finished += more;
     }
     Ok(finished)
 }
@@ -246,12 +244,10 @@ async fn finish_found(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
 }
 
 async fn repeat_many(tx: &mut SystemTx, again: &Again) -> Result<i64> {
-    let mut repeated = repeat_found(tx, again).await?;
-    while repeated < again.ids.count() {
-        match repeat_found(tx, again).await? {
-            0 => break,
-            more => repeated += more,
-        }
+    let (mut repeated, mut more) = (0, 1);
+    while more > 0 && repeated < again.ids.count() {
+        more = repeat_found(tx, again).await?;
+        repeated += more;
     }
     Ok(repeated)
 }
