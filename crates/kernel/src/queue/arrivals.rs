@@ -15,10 +15,9 @@ use crate::error::Result;
 use crate::time::Timestamp;
 use crate::tx::SystemTx;
 
-/// How many begin to wait in one transaction.
+/// How many begin to wait in one transaction, and how many queues are found at once; what more there
+/// is, the next look or a sweep finds.
 const AT_ONCE: i64 = 5_000;
-/// Queues found at once; what more there is, a sweep finds.
-const FOUND_AT_ONCE: i64 = 10_000;
 
 /// The oldest of a queue's jobs that have come.
 pub(crate) struct Came {
@@ -75,7 +74,7 @@ pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Resul
          from core.jobs where id >= $1 and state = 'waiting'
          group by lane, tenant_id, queue, priority limit $2"#,
         Uuid::from_u128(ms << 80),
-        FOUND_AT_ONCE,
+        AT_ONCE,
     )
     .fetch_all(tx.db())
     .await?;

@@ -21,6 +21,8 @@ use crate::tx::SystemTx;
 
 /// How many jobs are settled in one transaction.
 const AT_ONCE: usize = 512;
+/// How often what is not found is looked for again: it may have changed as it was being found.
+const AGAIN: usize = 2;
 /// Between two attempts while the database is away.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Why a job ended that somebody cancelled, and what its row then says.
@@ -205,10 +207,11 @@ impl Again {
 }
 
 async fn finish_many(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
-    let (mut finished, mut more) = (0, 1);
-    while more > 0 && finished < done.count() {
-        more = finish_found(tx, done).await?;
-        finished += more;
+    let mut finished = finish_found(tx, done).await?;
+    for _ in 0..AGAIN {
+        if finished < done.count() {
+            finished += finish_found(tx, done).await?;
+        }
     }
     Ok(finished)
 }
@@ -244,10 +247,11 @@ async fn finish_found(tx: &mut SystemTx, done: &Ids) -> Result<i64> {
 }
 
 async fn repeat_many(tx: &mut SystemTx, again: &Again) -> Result<i64> {
-    let (mut repeated, mut more) = (0, 1);
-    while more > 0 && repeated < again.ids.count() {
-        more = repeat_found(tx, again).await?;
-        repeated += more;
+    let mut repeated = repeat_found(tx, again).await?;
+    for _ in 0..AGAIN {
+        if repeated < again.ids.count() {
+            repeated += repeat_found(tx, again).await?;
+        }
     }
     Ok(repeated)
 }
