@@ -8,8 +8,8 @@ use freehold_kernel::{App, Most, PlatformTx, Result};
 use crate::queue_list::Facts;
 use crate::queues::Pause;
 
-/// How many queues of tenants' are looked at, and how many jobs of each state are counted.
-const MOST: Most = Most { queues: 10_000, of_each: 10_000, in_all: 500_000 };
+/// How far jobs are counted.
+const MOST: Most = Most { queues: 10_000, of_each: 10_000, waiting: 500_000, others: 500_000 };
 /// Among so many jobs that were given up last, those that stalled are looked for.
 const DEAD_MAX: i64 = 100_000;
 

@@ -25,6 +25,9 @@ const RULES: BreakerRules = BreakerRules {
     longest: Duration::from_secs(60),
 };
 
+/// Receivers that are remembered; those that fail beyond that are tried as their schedule says.
+const REMEMBERED_MAX: usize = 10_000;
+
 /// A receiver that accepted what it got has begun to fail.
 #[derive(Serialize, ToSchema, Event)]
 #[serde(rename_all = "camelCase")]
@@ -257,7 +260,7 @@ impl Breakers {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if arrived {
             all.remove(&endpoint);
-        } else {
+        } else if all.len() < REMEMBERED_MAX || all.contains_key(&endpoint) {
             let breaker = all.entry(endpoint).or_insert_with(|| Breaker::new(RULES));
             breaker.failed(Instant::now());
         }

@@ -78,7 +78,7 @@ pub fn module(egress: Egress) -> Module {
         .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
             Box::pin(events::forget_keys(tx))
         })
-        .schedule("webhooks.forget_bodies", Duration::from_secs(3600), |tx| {
+        .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
             Box::pin(bodies::forget(tx))
         })
         .state(egress)

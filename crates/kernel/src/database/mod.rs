@@ -154,7 +154,7 @@ const DISPATCH: &str = "begin; set local role freehold_dispatch";
 /// Dispatching takes a few rows by their keys out of tables that fill up between one ANALYZE and
 /// the next. PostgreSQL keeps the plans of prepared statements, and one that it made while a table
 /// was empty reads all of the table for ever: measured, 2 ms for each of a batch of 60 rows. Nested
-/// loops alone are left; that they begin with the keys is said by finding and locking rows first, in
+/// loops alone are left; that they begin with the keys is said by finding rows first, in
 /// a lateral with a limit, and changing them by their `ctid`.
 const BY_KEY: &str = "set local enable_seqscan = off; set local enable_hashjoin = off; \
                       set local enable_mergejoin = off";

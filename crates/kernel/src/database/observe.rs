@@ -68,7 +68,7 @@ impl Database {
         let mut db = self.begin(Access::Dispatch).await?;
         // Whoever asks has stopped waiting by then.
         sqlx::query("set local statement_timeout = '2s'").execute(&mut db).await?;
-        let of_jobs = Most { queues: most, of_each: most, in_all: most * most };
+        let of_jobs = Most { queues: most, of_each: most, waiting: most * most, others: most };
         let jobs = count_waiting(&mut db, Some(kinds), of_jobs).await?;
         let outbox = sqlx::query_as(OUTBOX).bind(subscribers).bind(most).fetch_all(&mut db).await?;
         db.rollback().await?;

@@ -22,7 +22,7 @@ const AT_ONCE: i64 = 5_000;
 /// The oldest of a queue's jobs that have come.
 pub(crate) struct Came {
     lane: i16,
-    tenant_id: Uuid,
+    tenant_id: TenantId,
     queue: String,
     priority: i16,
     oldest: Timestamp,
@@ -51,7 +51,7 @@ pub(crate) async fn promote(
            from placed where j.ctid = placed.at
            returning j.lane, j.tenant_id, j.queue, j.priority, j.run_at
          )
-         select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp",
+         select lane, tenant_id as "tenant_id: TenantId", queue, priority, min(run_at) as "oldest!: Timestamp",
            count(*) as "count!"
          from promoted group by lane, tenant_id, queue, priority"#,
         AT_ONCE,
@@ -65,11 +65,10 @@ pub(crate) async fn promote(
 
 /// Jobs that were asked for at most so long ago, by their ids, which begin with the time.
 pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Result<Vec<Came>> {
-    let since = SystemTime::now() - back;
-    let ms = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let ms = (SystemTime::now() - back).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let came = sqlx::query_as!(
         Came,
-        r#"select lane, tenant_id, queue, priority, min(run_at) as "oldest!: Timestamp",
+        r#"select lane, tenant_id as "tenant_id: TenantId", queue, priority, min(run_at) as "oldest!: Timestamp",
            count(*) as "count!"
          from core.jobs where id >= $1 and state = 'waiting'
          group by lane, tenant_id, queue, priority limit $2"#,
@@ -85,8 +84,7 @@ pub(crate) async fn asked_for_lately(tx: &mut SystemTx, back: Duration) -> Resul
 pub(crate) fn came(app: &App, came: Vec<Came>) {
     for Came { lane, tenant_id, queue, priority, oldest, .. } in came {
         let Some(lane) = Lane::ALL.into_iter().find(|one| one.number() == lane) else { continue };
-        let tenant = TenantId::from_uuid(tenant_id);
-        let queue = QueueId { tenant, name: queue.into(), priority };
+        let queue = QueueId { tenant: tenant_id, name: queue.into(), priority };
         if (Places { app, lane }).may_take(&queue) {
             app.queue().waiting(lane).came(queue, oldest);
             app.wakers().lane(lane).notify_one();

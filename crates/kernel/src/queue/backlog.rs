@@ -26,8 +26,10 @@ pub struct Most {
     pub queues: i64,
     /// Jobs of each of these.
     pub of_each: i64,
-    /// Jobs in each state.
-    pub in_all: i64,
+    /// Jobs that wait, in all.
+    pub waiting: i64,
+    /// Jobs that are delayed, and jobs that run.
+    pub others: i64,
 }
 
 /// In the order of the index, so that what waits costs one step for each queue and what is counted.
@@ -61,10 +63,10 @@ pub(crate) async fn count(
            limit $3)
            union all
            select lane, kind, 'delayed', null from (
-             select lane, kind from core.jobs where state = 'delayed' limit $3) as d
+             select lane, kind from core.jobs where state = 'delayed' limit $5) as d
            union all
            select lane, kind, 'active', null from (
-             select lane, kind from core.jobs where state = 'active' limit $3) as a
+             select lane, kind from core.jobs where state = 'active' limit $5) as a
          )
          select lane as "lane!", case when coalesce(kind = any($4), true) then kind else 'unknown' end as "kind!",
            state as "state!", count(*) as "count!",
@@ -74,8 +76,9 @@ pub(crate) async fn count(
          from counted group by 1, 2, 3"#,
         most.queues,
         most.of_each,
-        most.in_all,
+        most.waiting,
         kinds as _,
+        most.others,
     )
     .fetch_all(db)
     .await?;

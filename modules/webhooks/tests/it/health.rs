@@ -38,6 +38,45 @@ async fn an_outage_is_told_of_once_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn what_a_receiver_answered_is_forgotten_after_a_month_and_that_it_did_is_not() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = wiremock::MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_string("thank you");
+    Mock::given(method("POST")).respond_with(answer).mount(&server).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let path = format!("/api/v1/webhooks/{}/deliveries", made.text_of("id"));
+    let mut ids = Vec::new();
+    for count in 1..=2 {
+        let paid = json!({"type": "order.paid", "data": {}});
+        client.post("/api/v1/events", paid).await.expect(202);
+        arrived(&server, count).await;
+        ids.push(settled(&client, made.text_of("id"), "pending").await["id"].clone());
+    }
+    sqlx::raw_sql(
+        "update webhooks.attempts set at = at - interval '31 days'
+         where delivery_id = (select min(delivery_id::text)::uuid from webhooks.attempts);
+         update core.schedules set next_at = now() where name = 'webhooks.forget_bodies'",
+    )
+    .execute(app.sql())
+    .await
+    .unwrap();
+    let first_try = |id: Value| {
+        let path = format!("{path}/{}", id.as_str().unwrap());
+        let client = &client;
+        async move { client.get(&path).await.expect(200).json()["tries"][0].clone() }
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while first_try(ids[0].clone()).await["responseBody"] != json!(null) {
+        assert!(std::time::Instant::now() < deadline, "the body is kept");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(first_try(ids[0].clone()).await["statusCode"], 200);
+    assert_eq!(first_try(ids[1].clone()).await["responseBody"], "thank you", "that one is new");
+}
+
+#[tokio::test]
 async fn a_receiver_that_fails_is_not_told_of_itself_for_ever() {
     let app = app().await;
     let tenant = app.tenant("Acme").await;
