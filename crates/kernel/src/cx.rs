@@ -15,7 +15,7 @@ use crate::http::Route;
 use crate::limits::Decision;
 use crate::time::Timestamp;
 use crate::trace::Cause;
-use crate::tx::{AccountTx, Opening, PlatformTx, Slot, Tx};
+use crate::tx::{AccountTx, Opening, PlatformTx, Slot, SystemTx, Tx};
 
 /// The request a handler answers. Handlers that hash, call out or wait take this instead of a
 /// [`Tx`] and open short transactions themselves: [`Cx::tx`], [`Cx::account_tx`].
@@ -177,6 +177,21 @@ impl Cx {
     /// 503 when the database is away.
     pub async fn platform_tx(&self) -> Result<PlatformTx> {
         PlatformTx::begin(self.0.origin.clone()).await
+    }
+
+    /// The transaction that one request of many tenants' commits for all that wait with it. Only for
+    /// `POST /events` (docs/adr/0013): whoever writes in it names the tenant in every row.
+    ///
+    /// # Errors
+    /// 503 when the database is away.
+    pub async fn group_tx(app: &Arc<App>) -> Result<SystemTx> {
+        SystemTx::begin(app.origin()).await
+    }
+
+    /// Whether its transaction must be its own: it is to be repeated word for word, or its trace is
+    /// followed.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.0.origin.trace.is_some() || self.0.slot.has_begun()
     }
 
     /// Whom an installation-wide name or secret belongs to (see [`Tx::claim`]).

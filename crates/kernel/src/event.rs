@@ -49,12 +49,20 @@ pub struct Recorded {
 }
 
 /// An event of a customer's own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CustomEvent {
     /// A new id.
     pub id: EventId,
+    /// When it came.
+    pub at: Timestamp,
     /// What happened, in the customer's words.
     pub kind: String,
+    /// Whoever sent it.
+    pub actor: String,
+    /// What it is about.
+    pub subject: String,
+    /// The request that brought it.
+    pub request_id: String,
     /// What receivers get.
     pub data: Value,
     /// When it happened, if that was not just now.
@@ -92,6 +100,8 @@ pub(crate) struct EventRow {
     request_id: String,
     data: Value,
     personal: Option<Vec<u8>>,
+    /// The subscriber that has had it already.
+    handled_by: Option<&'static str>,
 }
 
 /// Fields before and after a change.
@@ -158,31 +168,34 @@ pub(crate) async fn buffer<E: Event>(
         request_id: origin.request_id.clone(),
         data,
         personal: sealed,
+        handled_by: None,
     };
     work.push(row, new_key);
     Ok(Recorded { id, at })
 }
 
-/// Adds an event of the customer's own, which carries nothing of the request that brought it.
-pub(crate) fn buffer_custom(work: &mut Work, tenant: TenantId, event: CustomEvent) -> Recorded {
-    let origin = work.origin().clone();
-    let (id, at) = (event.id, origin.app.config().clock.now());
-    let actor = origin.actor.get().map(|actor| actor.principal.to_string());
+/// Adds an event of the customer's own.
+pub(crate) fn buffer_custom(
+    work: &mut Work,
+    tenant: TenantId,
+    event: CustomEvent,
+    handled_by: Option<&'static str>,
+) {
     let row = EventRow {
         tenant,
-        id,
-        at,
+        id: event.id,
+        at: event.at,
         occurred_at: event.occurred_at,
         source: Source::Custom,
         kind: Cow::Owned(event.kind),
-        actor: actor.unwrap_or_else(|| "system".to_owned()),
-        subject: id.to_string(),
-        request_id: origin.request_id.clone(),
+        actor: event.actor,
+        subject: event.subject,
+        request_id: event.request_id,
         data: event.data,
         personal: None,
+        handled_by,
     };
     work.push(row, None);
-    Recorded { id, at }
 }
 
 fn take_personal(data: &mut Value, names: &[&str]) -> Map<String, Value> {
@@ -345,7 +358,8 @@ impl Outbox {
         let wanted = app
             .subscribers()
             .iter()
-            .filter(|s| s.interest.includes(row.source.as_str(), &row.kind));
+            .filter(|s| s.interest.includes(row.source.as_str(), &row.kind))
+            .filter(|s| row.handled_by != Some(s.name));
         for subscriber in wanted {
             self.subscribers.push(subscriber.name);
             self.events.push(*row.id);

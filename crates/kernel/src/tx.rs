@@ -160,9 +160,9 @@ impl Tx {
 
     /// Records an event of the customer's own: to those who subscribe to such events, and not to
     /// the audit log.
-    pub fn emit_custom(&mut self, event: CustomEvent) -> Recorded {
+    pub fn emit_custom(&mut self, event: CustomEvent) {
         let tenant = self.tenant;
-        event::buffer_custom(self.work_mut(), tenant, event)
+        event::buffer_custom(self.work_mut(), tenant, event, None);
     }
 
     /// Asks for work to be done once this is committed.
@@ -221,6 +221,10 @@ impl Drop for Tx {
 impl Slot {
     fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lock().began.is_some()
     }
 
     /// Ends the request's transaction: commits when `keep`, else rolls back.
@@ -396,6 +400,12 @@ wide_transaction!(PlatformTx, Access::Platform);
 wide_transaction!(SystemTx, Access::Dispatch);
 
 impl SystemTx {
+    /// The running application.
+    #[must_use]
+    pub fn app(&self) -> &Arc<crate::App> {
+        &self.0.origin.app
+    }
+
     /// For what is simply done again when PostgreSQL dies within the next second: taking rows off
     /// the outbox, claiming jobs. What is committed after it by waiting for the disk keeps it too.
     pub(crate) async fn begin_redoable(origin: Arc<Origin>) -> Result<Self> {
@@ -408,6 +418,17 @@ impl SystemTx {
     pub fn now(&self, tenant: TenantId) -> Timestamp {
         let real = self.real_now();
         self.0.origin.app.clocks().get(tenant).map_or(real, |clock| clock.at(real))
+    }
+
+    /// As [`Tx::emit_custom`], for any tenant; the subscriber `handled_by` has had the event in this
+    /// transaction.
+    pub fn emit_custom(
+        &mut self,
+        tenant: TenantId,
+        event: CustomEvent,
+        handled_by: Option<&'static str>,
+    ) {
+        event::buffer_custom(&mut self.0, tenant, event, handled_by);
     }
 
     /// As [`Tx::virtual_time`], for any tenant.

@@ -213,6 +213,7 @@ async fn find(tx: &mut Tx, id: EndpointId, delivery: DeliveryId) -> Result<Deliv
            e.data as "payload?", d.status, d.status_code, d.error, d.attempts, d.next_attempt_at,
            d.delivered_at, d.created_at
          from webhooks.deliveries d
+         join webhooks.endpoints w on w.tenant_id = d.tenant_id and w.id = d.endpoint_id
          left join core.events e
            on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
          where d.tenant_id = $1 and d.endpoint_id = $2 and d.id = $3"#,

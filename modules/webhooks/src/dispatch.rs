@@ -2,14 +2,75 @@
 //! and a job for each row.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use freehold_kernel::{Result, StoredEvent, SystemTx, TenantId, Timestamp};
+use freehold_kernel::{CustomEvent, EventId, Result, StoredEvent, SystemTx, TenantId, Timestamp};
+use moka::sync::Cache;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::deliver::{Deliver, Reason};
 use crate::deliveries::DeliveryId;
 use crate::endpoints::EndpointId;
 use crate::filter::{Filter, Subject};
+
+/// Deliveries that a request makes while it waits; more are left to the outbox, so that no tenant with
+/// many receivers holds up those whose events are taken with its own.
+const AT_ONCE_MAX: usize = 128;
+/// Deliveries of an event of a tenant that is not known yet.
+const WIDTH_GUESSED: usize = 8;
+const TENANTS_KNOWN: u64 = 10_000;
+
+/// Something that happened, for whoever wants to know.
+pub(crate) struct Happened<'a> {
+    tenant: TenantId,
+    id: EventId,
+    at: Timestamp,
+    kind: &'a str,
+    data: &'a Value,
+}
+
+impl<'a> Happened<'a> {
+    /// From the outbox.
+    fn stored(event: &'a StoredEvent) -> Self {
+        let StoredEvent { tenant, id, at, kind, data, .. } = event;
+        Self { tenant: *tenant, id: *id, at: *at, kind, data }
+    }
+
+    /// Just taken.
+    pub(crate) fn custom(tenant: TenantId, event: &'a CustomEvent) -> Self {
+        let CustomEvent { id, at, kind, data, .. } = event;
+        Self { tenant, id: *id, at: *at, kind, data }
+    }
+}
+
+/// How many receivers the events of a tenant went to lately.
+#[derive(Clone)]
+pub(crate) struct Widths(Cache<TenantId, usize>);
+
+impl Default for Widths {
+    fn default() -> Self {
+        let known = Cache::builder().max_capacity(TENANTS_KNOWN);
+        Self(known.time_to_live(Duration::from_secs(60)).build())
+    }
+}
+
+impl Widths {
+    /// Whether the deliveries of these events are made while a request waits.
+    pub(crate) fn are_few(&self, tenant: TenantId, events: &[CustomEvent]) -> bool {
+        let width = self.0.get(&tenant).unwrap_or(WIDTH_GUESSED).max(1);
+        events.len().saturating_mul(width) <= AT_ONCE_MAX
+    }
+
+    fn note(&self, batch: &[Happened<'_>], made: impl Iterator<Item = TenantId>) {
+        let mut counts: HashMap<TenantId, (usize, usize)> = HashMap::new();
+        batch.iter().for_each(|event| counts.entry(event.tenant).or_default().0 += 1);
+        made.for_each(|tenant| counts.entry(tenant).or_default().1 += 1);
+        for (tenant, (events, deliveries)) in counts {
+            self.0.insert(tenant, deliveries.div_ceil(events.max(1)));
+        }
+    }
+}
 
 /// What came of an event and an endpoint.
 struct Met {
@@ -23,14 +84,27 @@ struct Met {
     filter: Option<String>,
 }
 
-/// Handles a batch. Events come at least once; the unique key makes each go to a receiver once.
-pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<()> {
+/// Handles a batch off the outbox. Events come at least once; the unique key makes each go to a
+/// receiver once.
+pub(crate) async fn handle(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<()> {
+    let happened: Vec<Happened<'_>> = batch.iter().map(Happened::stored).collect();
+    fan_out(tx, &happened).await
+}
+
+/// Makes the deliveries of these events and asks for their jobs.
+pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[Happened<'_>]) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     let met = meet(tx, batch).await?;
     let passed = pass(&met, batch);
     for one in &met {
         if let (Some(id), Some(turn)) = (one.id, one.turn) {
             enqueue(tx, one.tenant_id, id, one.endpoint_id, turn)?;
         }
+    }
+    if let Some(widths) = tx.app().state::<Widths>() {
+        widths.note(batch, met.iter().map(|one| TenantId::from_uuid(one.tenant_id)));
     }
     if !passed.is_empty() {
         deliver(tx, &passed).await?;
@@ -39,11 +113,11 @@ pub(crate) async fn fan_out(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<
 }
 
 /// Makes the deliveries to endpoints without a filter; those with one are left to us.
-async fn meet(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<Vec<Met>> {
+async fn meet(tx: &mut SystemTx, batch: &[Happened<'_>]) -> Result<Vec<Met>> {
     let tenants: Vec<Uuid> = batch.iter().map(|event| *event.tenant).collect();
     let ids: Vec<Uuid> = batch.iter().map(|event| *event.id).collect();
-    let kinds: Vec<String> = batch.iter().map(|event| event.kind.clone()).collect();
-    let patterns: Vec<String> = batch.iter().map(|event| patterns(&event.kind)).collect();
+    let kinds: Vec<&str> = batch.iter().map(|event| event.kind).collect();
+    let patterns: Vec<String> = batch.iter().map(|event| patterns(event.kind)).collect();
     let ats: Vec<Timestamp> = batch.iter().map(|event| event.at).collect();
     let now = tx.real_now();
     let met = sqlx::query_as!(
@@ -71,7 +145,7 @@ async fn meet(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<Vec<Met>> {
          select tenant_id, endpoint_id, null, null, place, filter from met where filter is not null"#,
         &tenants,
         &ids,
-        &kinds,
+        &kinds as _,
         &patterns,
         ats as _,
         now as _,
@@ -82,9 +156,9 @@ async fn meet(tx: &mut SystemTx, batch: &[StoredEvent]) -> Result<Vec<Met>> {
 }
 
 /// An event that an endpoint's filter lets pass.
-type Passed<'a> = (&'a StoredEvent, EndpointId);
+type Passed<'a> = (&'a Happened<'a>, EndpointId);
 
-fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
+fn pass<'a>(met: &[Met], batch: &'a [Happened<'a>]) -> Vec<Passed<'a>> {
     let mut filters: HashMap<&str, Option<Filter>> = HashMap::new();
     let mut subjects: HashMap<usize, Subject> = HashMap::new();
     let mut passed = Vec::new();
@@ -95,7 +169,7 @@ fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
         // It was understood when it was set. Should a release read it otherwise, everything passes.
         let filter = filters.entry(text).or_insert_with(|| Filter::parse(text).ok());
         let Some(event) = batch.get(at) else { continue };
-        let subject = subjects.entry(at).or_insert_with(|| Subject::of(&event.data));
+        let subject = subjects.entry(at).or_insert_with(|| Subject::of(event.data));
         if filter.as_ref().is_none_or(|filter| filter.passes(subject)) {
             passed.push((event, one.endpoint_id));
         }
@@ -106,7 +180,7 @@ fn pass<'a>(met: &[Met], batch: &'a [StoredEvent]) -> Vec<Passed<'a>> {
 async fn deliver(tx: &mut SystemTx, passed: &[Passed<'_>]) -> Result<()> {
     let tenants: Vec<Uuid> = passed.iter().map(|(event, _)| *event.tenant).collect();
     let ids: Vec<Uuid> = passed.iter().map(|(event, _)| *event.id).collect();
-    let kinds: Vec<String> = passed.iter().map(|(event, _)| event.kind.clone()).collect();
+    let kinds: Vec<&str> = passed.iter().map(|(event, _)| event.kind).collect();
     let ats: Vec<Timestamp> = passed.iter().map(|(event, _)| event.at).collect();
     let endpoints: Vec<Uuid> = passed.iter().map(|(_, endpoint)| **endpoint).collect();
     let now = tx.real_now();
@@ -122,7 +196,7 @@ async fn deliver(tx: &mut SystemTx, passed: &[Passed<'_>]) -> Result<()> {
          returning tenant_id, id, endpoint_id, turn"#,
         &tenants,
         &ids,
-        &kinds,
+        &kinds as _,
         ats as _,
         &endpoints,
         now as _,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::endpoint_input::{NewEndpoint, UpdateEndpoint};
 use crate::options::{Headers, Options, seal as seal_headers};
+use crate::removal;
 use crate::signature::{HMAC, Secret};
 
 /// Endpoints of one tenant.
@@ -276,7 +277,7 @@ fn names(headers: &Headers) -> Vec<String> {
     headers.keys().cloned().collect()
 }
 
-/// Remove an endpoint and its delivery log.
+/// Remove an endpoint. Nothing more is sent to it; its delivery log goes within minutes.
 #[endpoint]
 async fn delete_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<NoContent> {
     let tenant = tx.tenant();
@@ -287,6 +288,7 @@ async fn delete_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<NoCont
     )
     .fetch_one(tx.db())
     .await?;
+    removal::ask(&mut tx, id)?;
     tx.emit(WebhookDeleted { webhook_id: id, url }).await?;
     Ok(NoContent)
 }

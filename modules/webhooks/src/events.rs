@@ -1,12 +1,12 @@
-//! `POST /events`: events of the customer's own product, for the customer's own receivers.
+//! Events of the customer's own product, for the customer's own receivers: taken, and listed.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use freehold_kernel::crypto::sha256;
 use freehold_kernel::{
-    Accepted, CustomEvent, Error, EventId, Kind, OneOrMany, Result, Routes, SystemTx, Timestamp,
-    Tx, endpoint,
+    Accepted, App, CustomEvent, Cx, Error, EventId, Kind, List, OneOrMany, Page, Result, Routes,
+    State, Timestamp, Tx, endpoint,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -14,15 +14,22 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// How long an `id` of the caller's stands for the same event.
-const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
+use crate::event_keys::{Key, reused};
+use crate::intake::{Brought, Intake, alone};
+
 const BYTES_MAX: usize = 256 * 1024;
 /// How far the caller's clock may be ahead of ours.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 const AT_ONCE: usize = 1_000;
+/// Before the id of the caller's customer, where that is what an event is about.
+const CUSTOMER: &str = "customer:";
 
 pub(crate) fn routes() -> Routes {
-    Routes::at("/api/v1/events").post("/", "events:write", send_events)
+    Routes::at("/api/v1/events").get("/", "events:read", list_events).post(
+        "/",
+        "events:write",
+        send_events,
+    )
 }
 
 /// An event of the customer's own.
@@ -51,6 +58,58 @@ struct NewEvent {
     /// ahead.
     #[garde(skip)]
     occurred_at: Option<Timestamp>,
+    /// Your id of the customer of yours that it is about: webhooks of this customer get it, and your
+    /// own.
+    #[garde(inner(length(chars, min = 1, max = 64), custom(no_control)))]
+    #[schema(
+        example = "acme-42",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+        min_length = 1,
+        max_length = 64
+    )]
+    customer: Option<String>,
+}
+
+/// An event that was sent.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = webhooks::SentEvent)]
+struct SentEvent {
+    /// Our id of it; the `webhook-id` of its requests.
+    id: EventId,
+    /// What happened.
+    #[schema(example = "order.paid")]
+    r#type: String,
+    /// What receivers get.
+    #[schema(value_type = Object, example = json!({"orderId": "A-1001"}))]
+    data: Value,
+    /// The customer of yours that it is about.
+    #[schema(example = "acme-42")]
+    customer: Option<String>,
+    /// When it happened.
+    occurred_at: Timestamp,
+    /// When it was sent to us.
+    created_at: Timestamp,
+    /// Who sent it.
+    #[schema(example = "svc_01jz8q6k3mf1g8tvkh4z6c9x2b")]
+    created_by: String,
+}
+
+/// What to look for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = webhooks::SentEventFilter)]
+struct SentEventFilter {
+    /// Only events of this type.
+    #[schema(example = "order.paid")]
+    r#type: Option<String>,
+    /// Only those about this customer of yours.
+    #[schema(example = "acme-42")]
+    customer: Option<String>,
+    /// Only what was sent then or later.
+    since: Option<Timestamp>,
+    /// Only what was sent before.
+    until: Option<Timestamp>,
 }
 
 /// The event was taken.
@@ -80,60 +139,127 @@ enum Taken {
     Many(EventsAccepted),
 }
 
+/// List the events of one's own that were sent, newest first.
+#[endpoint]
+async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<SentEvent>> {
+    let (after_at, after_id) = list.after::<(Timestamp, Uuid)>()?.unzip();
+    let (tenant, filter) = (tx.tenant(), &list.filter);
+    let rows = sqlx::query!(
+        r#"select id as "id: EventId", at, type as kind, data, subject, actor,
+             coalesce(occurred_at, at) as "occurred_at!: Timestamp"
+           from core.events
+           where tenant_id = $1 and source = 'custom'
+             and ($2::timestamptz is null or (at, id) < ($2, $3))
+             and ($4::text is null or type = $4) and ($5::text is null or subject = $5)
+             and ($6::timestamptz is null or at >= $6)
+             and ($7::timestamptz is null or at < $7)
+           order by at desc, id desc limit $8"#,
+        *tenant,
+        after_at as _,
+        after_id,
+        filter.r#type,
+        filter.customer.as_ref().map(|customer| format!("{CUSTOMER}{customer}")),
+        filter.since as _,
+        filter.until as _,
+        list.fetch_limit(),
+    )
+    .fetch_all(tx.db())
+    .await?;
+    let events = rows.into_iter().map(|row| SentEvent {
+        id: row.id,
+        r#type: row.kind,
+        data: row.data,
+        customer: customer_of(&row.subject).map(ToOwned::to_owned),
+        occurred_at: row.occurred_at,
+        created_at: row.at,
+        created_by: row.actor,
+    });
+    list.page(events.collect(), |event| (event.created_at, *event.id))
+}
+
+/// The caller's customer, where that is what an event is about.
+pub(crate) fn customer_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix(CUSTOMER)
+}
+
 /// Send an event of one's own, or a list of up to 1,000, to the webhooks that want it. A list is
 /// taken whole or not at all.
 #[endpoint("webhooks.reserved_type", "webhooks.event_too_large", "webhooks.id_reused")]
-async fn send_events(body: OneOrMany<NewEvent, AT_ONCE>, mut tx: Tx) -> Result<Accepted<Taken>> {
-    match body {
-        OneOrMany::One(event) => {
-            let mut ids = take(&mut tx, vec![(String::new(), event)]).await?;
-            let id = ids.pop().ok_or_else(|| Error::internal("an event without an id"))?;
-            Ok(Accepted(Taken::One(EventAccepted { id })))
-        }
-        OneOrMany::Many(events) => {
-            let placed =
-                events.into_iter().enumerate().map(|(at, event)| (format!("/{at}"), event));
-            let ids = take(&mut tx, placed.collect()).await?;
-            let data = ids.into_iter().map(|id| EventAccepted { id }).collect();
-            Ok(Accepted(Taken::Many(EventsAccepted { data })))
-        }
+async fn send_events(
+    body: OneOrMany<NewEvent, AT_ONCE>,
+    cx: Cx,
+    State(intake): State<Intake>,
+    tx: Option<Tx>,
+) -> Result<Accepted<Taken>> {
+    let (events, is_list) = match body {
+        OneOrMany::One(event) => (vec![event], false),
+        OneOrMany::Many(events) => (events, true),
+    };
+    let brought = gather(&cx, events, is_list)?;
+    let mut ids = match tx {
+        Some(tx) => alone(tx, brought).await?,
+        None => intake.take(cx.app(), brought).await?,
+    };
+    if is_list {
+        let data = ids.into_iter().map(|id| EventAccepted { id }).collect();
+        return Ok(Accepted(Taken::Many(EventsAccepted { data })));
     }
+    let id = ids.pop().ok_or_else(|| Error::internal("an event without an id"))?;
+    Ok(Accepted(Taken::One(EventAccepted { id })))
 }
 
-/// Emits those that are new; answers the ids of all, in their order. Each comes with its place in
-/// the body.
-async fn take(tx: &mut Tx, events: Vec<(String, NewEvent)>) -> Result<Vec<EventId>> {
-    let mut keys = Keys::default();
-    let mut taken = Vec::with_capacity(events.len());
-    for (place, event) in events {
-        let (key, fingerprint, event) = check(tx, &place, event)?;
-        let id = match key {
-            Some(key) => keys.add(&place, key, fingerprint, event.id)?,
-            None => event.id,
-        };
-        taken.push((id, event));
-    }
-    let earlier = keys.hold(tx).await?;
-    let mut ids = Vec::with_capacity(taken.len());
-    for (id, event) in taken {
-        // An id that came twice in this list stands for its first event.
-        if id == event.id && !earlier.contains_key(&id) {
-            tx.emit_custom(event);
+/// Checks what the request brings, each event with its place in the body.
+fn gather(cx: &Cx, events: Vec<NewEvent>, is_list: bool) -> Result<Brought> {
+    let actor = cx.signed_in()?;
+    let tenant = actor.tenant.ok_or_else(|| Error::internal("an event of no tenant"))?;
+    let (sender, now) = (actor.principal.to_string(), cx.real_now());
+    let mut brought =
+        Brought { tenant, events: Vec::new(), keys: Vec::new(), ids: Vec::new(), bytes: 0 };
+    let mut known: HashMap<String, ([u8; 32], EventId)> = HashMap::new();
+    for (at, new) in events.into_iter().enumerate() {
+        let place = if is_list { format!("/{at}") } else { String::new() };
+        let (bytes, fingerprint) = check(cx.app(), &place, &new, now)?;
+        let id = EventId::new();
+        brought.bytes += bytes;
+        if let Some(text) = new.id {
+            let (print, first) = *known.entry(text.clone()).or_insert((fingerprint, id));
+            if print != fingerprint {
+                return Err(reused(&place));
+            }
+            brought.ids.push(first);
+            // An id that comes twice in a list stands for its first event.
+            if first != id {
+                continue;
+            }
+            brought.keys.push(Key { tenant, text, event: id, fingerprint });
+        } else {
+            brought.ids.push(id);
         }
-        ids.push(earlier.get(&id).copied().unwrap_or(id));
+        brought.events.push(CustomEvent {
+            id,
+            at: now,
+            kind: new.r#type,
+            actor: sender.clone(),
+            subject: match new.customer {
+                Some(customer) => format!("{CUSTOMER}{customer}"),
+                None => id.to_string(),
+            },
+            request_id: cx.request_id().to_owned(),
+            data: Value::Object(new.data),
+            occurred_at: new.occurred_at,
+        });
     }
-    Ok(ids)
+    Ok(brought)
 }
 
-/// The caller's id, what it stands for, and the event.
-fn check(tx: &Tx, place: &str, event: NewEvent) -> Result<(Option<String>, [u8; 32], CustomEvent)> {
-    check_word(tx, place, &event.r#type)?;
-    if event.occurred_at.is_some_and(|at| at > tx.real_now() + AHEAD) {
+/// The size of its data, and a fingerprint of all that it says.
+fn check(app: &App, place: &str, event: &NewEvent, now: Timestamp) -> Result<(usize, [u8; 32])> {
+    check_word(app, place, &event.r#type)?;
+    if event.occurred_at.is_some_and(|at| at > now + AHEAD) {
         let words = "at most five minutes ahead of our clock";
         return Err(Error::invalid(format!("{place}/occurredAt"), "webhooks.future", words));
     }
-    let data = Value::Object(event.data);
-    let bytes = serde_json::to_vec(&data)?;
+    let bytes = serde_json::to_vec(&event.data)?;
     if bytes.len() > BYTES_MAX {
         return Err(Error::new(
             Kind::Invalid,
@@ -142,14 +268,9 @@ fn check(tx: &Tx, place: &str, event: NewEvent) -> Result<(Option<String>, [u8; 
         ));
     }
     let at = event.occurred_at.map(Timestamp::unix_ms).unwrap_or_default().to_be_bytes();
-    let fingerprint = sha256(&[event.r#type.as_bytes(), &at, &bytes]);
-    let custom = CustomEvent {
-        id: EventId::new(),
-        kind: event.r#type,
-        data,
-        occurred_at: event.occurred_at,
-    };
-    Ok((event.id, fingerprint, custom))
+    let customer = event.customer.as_deref().unwrap_or_default().as_bytes();
+    let fingerprint = sha256(&[event.r#type.as_bytes(), &at, &bytes, customer]);
+    Ok((bytes.len(), fingerprint))
 }
 
 /// A rule for garde: lower-case words with dots between them.
@@ -175,9 +296,9 @@ fn no_control(text: &str, _: &()) -> garde::Result {
 }
 
 /// The first word of Freehold's own events is Freehold's.
-fn check_word(tx: &Tx, place: &str, name: &str) -> Result<()> {
+fn check_word(app: &App, place: &str, name: &str) -> Result<()> {
     let word = name.split('.').next().unwrap_or_default();
-    if tx.app().resources().iter().all(|resource| resource.singular != word) {
+    if app.resources().iter().all(|resource| resource.singular != word) {
         return Ok(());
     }
     Err(Error::invalid(
@@ -185,103 +306,4 @@ fn check_word(tx: &Tx, place: &str, name: &str) -> Result<()> {
         "webhooks.reserved_type",
         format!("events that begin with {word} are Freehold's; take another first word"),
     ))
-}
-
-/// The callers' ids in one request.
-#[derive(Default)]
-struct Keys(HashMap<String, ([u8; 32], EventId)>);
-
-impl Keys {
-    /// Adds an id; answers the event that it stands for within this request.
-    fn add(
-        &mut self,
-        place: &str,
-        key: String,
-        fingerprint: [u8; 32],
-        id: EventId,
-    ) -> Result<EventId> {
-        let (known, first) = self.0.entry(key).or_insert((fingerprint, id));
-        if *known == fingerprint { Ok(*first) } else { Err(reused(place)) }
-    }
-
-    /// Takes the ids for this request; answers, for those that came before with the same content,
-    /// the events that they stand for. Waits for another request that has one of them in hand.
-    async fn hold(self, tx: &mut Tx) -> Result<HashMap<EventId, EventId>> {
-        if self.0.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut sorted: Vec<_> = self.0.iter().collect();
-        // In one order, so that two lists with the same ids never wait for each other.
-        sorted.sort_unstable_by_key(|(key, _)| *key);
-        let keys: Vec<String> = sorted.iter().map(|(key, _)| (*key).clone()).collect();
-        let ids: Vec<Uuid> = sorted.iter().map(|(_, (_, id))| **id).collect();
-        let prints: Vec<Vec<u8>> = sorted.iter().map(|(_, (print, _))| print.to_vec()).collect();
-        let (tenant, now) = (tx.tenant(), tx.real_now());
-        let fresh = sqlx::query_scalar!(
-            "insert into webhooks.event_keys as k (tenant_id, key, event_id, fingerprint, created_at)
-             select $1, key, event_id, fingerprint, $5
-             from unnest($2::text[], $3::uuid[], $4::bytea[]) as n (key, event_id, fingerprint)
-             on conflict (tenant_id, key) do update
-             set event_id = excluded.event_id, fingerprint = excluded.fingerprint,
-               created_at = excluded.created_at
-             where k.created_at <= $6
-             returning key",
-            *tenant,
-            &keys,
-            &ids,
-            &prints,
-            now as _,
-            (now - KEPT) as _,
-        )
-        .fetch_all(tx.db())
-        .await?;
-        if fresh.len() == keys.len() {
-            return Ok(HashMap::new());
-        }
-        self.earlier(tx, &fresh).await
-    }
-
-    async fn earlier(&self, tx: &mut Tx, fresh: &[String]) -> Result<HashMap<EventId, EventId>> {
-        let known: Vec<String> =
-            self.0.keys().filter(|key| !fresh.contains(key)).cloned().collect();
-        let tenant = tx.tenant();
-        let rows = sqlx::query!(
-            "select key, event_id, fingerprint from webhooks.event_keys
-             where tenant_id = $1 and key = any($2)",
-            *tenant,
-            &known,
-        )
-        .fetch_all(tx.db())
-        .await?;
-        let mut earlier = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let Some((fingerprint, id)) = self.0.get(&row.key) else { continue };
-            if row.fingerprint != fingerprint {
-                return Err(reused(""));
-            }
-            earlier.insert(*id, EventId::from_uuid(row.event_id));
-        }
-        Ok(earlier)
-    }
-}
-
-fn reused(place: &str) -> Error {
-    let which = if place.is_empty() { String::new() } else { format!(" ({place}/id)") };
-    Error::conflict(
-        "webhooks.id_reused",
-        format!("An id came with another event before{which}; use a new one."),
-    )
-}
-
-/// Forgets ids whose time is over. A schedule's tick.
-pub(crate) async fn forget_keys(tx: &mut SystemTx) -> Result<()> {
-    let before = tx.real_now() - KEPT;
-    sqlx::query!(
-        "-- tidy: across tenants because one statement cleans up after all
-         delete from webhooks.event_keys where created_at < $1",
-        before as _,
-    )
-    .execute(tx.db())
-    .await?;
-    Ok(())
 }

@@ -7,14 +7,17 @@ mod dispatch;
 mod endpoint_acts;
 mod endpoint_input;
 mod endpoints;
+mod event_keys;
 mod event_types;
 mod events;
 mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod intake;
 mod options;
 mod record;
+mod removal;
 mod replays;
 mod request;
 mod retries;
@@ -72,15 +75,18 @@ pub fn module(egress: Egress) -> Module {
         .routes(deliveries::routes())
         .routes(event_types::routes())
         .routes(events::routes())
-        .on_events(Interest::All, |tx, batch| Box::pin(dispatch::fan_out(tx, batch)))
+        .on_events(Interest::All, |tx, batch| Box::pin(dispatch::handle(tx, batch)))
         .batch_job::<deliver::Deliver>()
         .job::<replays::Resend>()
+        .job::<removal::RemoveLog>()
         .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
-            Box::pin(events::forget_keys(tx))
+            Box::pin(event_keys::forget(tx))
         })
         .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
             Box::pin(bodies::forget(tx))
         })
         .state(egress)
         .state(health::Breakers::default())
+        .state(dispatch::Widths::default())
+        .state(intake::Intake::default())
 }

@@ -98,14 +98,13 @@ pub(crate) async fn write(tx: &mut SystemTx, lines: Vec<Line>) -> Result<()> {
                case when d.turn <= l.turn then l.next_attempt_at else d.next_attempt_at end,
              delivered_at = case when l.status = 'delivered' then l.at else d.delivered_at end
            from l where d.tenant_id = l.tenant_id and d.id = l.id
-           returning d.tenant_id, d.id, d.attempts
+           returning d.tenant_id, d.id, d.attempts as number, l.at, l.duration_ms, l.status_code as code,
+             l.error as why, l.response_body, l.requested
          )
          insert into webhooks.attempts
            (tenant_id, delivery_id, number, at, duration_ms, status_code, error, response_body)
-         select c.tenant_id, c.id, c.attempts, l.at, l.duration_ms, l.status_code, l.error,
-           l.response_body
-         from changed c join l on l.tenant_id = c.tenant_id and l.id = c.id
-         where l.requested",
+         select tenant_id, id, number, at, duration_ms, code, why, response_body
+         from changed where requested",
         serde_json::to_value(lines)?,
     )
     .execute(tx.db())

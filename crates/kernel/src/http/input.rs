@@ -65,6 +65,24 @@ impl Input for Tx {
     }
 }
 
+/// The request's transaction where it must be its own: where the request carries an
+/// `Idempotency-Key`, or its trace is followed. For a handler whose requests else share one.
+impl Input for Option<Tx> {
+    type Parsed = ();
+
+    fn describe(operation: &mut Operation) {
+        operation.takes_transaction();
+    }
+
+    fn parse(_: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    async fn make((): (), cx: &Cx) -> Result<Self> {
+        if cx.is_apart() { cx.request_tx().await.map(Some) } else { Ok(None) }
+    }
+}
+
 /// What the module keeps for its handlers, see [`Module::state`](crate::Module::state).
 pub struct State<T>(pub T);
 

@@ -199,7 +199,16 @@ struct Word {
 #[endpoint]
 async fn emit_custom(mut tx: Tx, Json(word): Json<Word>) -> Result<NoContent> {
     let (id, kind) = (EventId::new(), word.text);
-    tx.emit_custom(CustomEvent { id, kind, data: Value::Null, occurred_at: None });
+    tx.emit_custom(CustomEvent {
+        id,
+        at: tx.real_now(),
+        kind,
+        actor: "system".to_owned(),
+        subject: id.to_string(),
+        request_id: String::new(),
+        data: Value::Null,
+        occurred_at: None,
+    });
     Ok(NoContent)
 }
 

@@ -1,0 +1,206 @@
+//! Group commit: while one transaction takes events, those that come meanwhile gather for the next
+//! one, of whatever tenant and request. A COMMIT that waits for the disk is then paid by many, and so
+//! is every statement (docs/adr/0013).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use freehold_kernel::{App, CustomEvent, Cx, Error, EventId, Kind, Result, TenantId, Tx};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use uuid::Uuid;
+
+use crate::dispatch::{self, Happened, Widths};
+use crate::event_keys::{self, Key, Known};
+
+/// Our subscriber, as the outbox knows it.
+const SUBSCRIBER: &str = "webhooks";
+/// Events in one transaction, and the bytes of their data, but for a request that alone has more.
+const EVENTS_MAX: usize = 512;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a request brings.
+#[derive(Clone)]
+pub(crate) struct Brought {
+    pub(crate) tenant: TenantId,
+    /// Each once.
+    pub(crate) events: Vec<CustomEvent>,
+    /// The callers' ids of some of them.
+    pub(crate) keys: Vec<Key>,
+    /// Of all that the request listed, in its order: what it is answered.
+    pub(crate) ids: Vec<EventId>,
+    /// Of the events' data.
+    pub(crate) bytes: usize,
+}
+
+impl Brought {
+    /// Leaves out what came before.
+    fn without(mut self, known: &[Known]) -> Result<Self> {
+        for (key, known) in self.keys.iter().zip(known) {
+            match known {
+                Known::Fresh => {}
+                Known::Other => return Err(event_keys::reused("")),
+                Known::Same(earlier) => {
+                    self.events.retain(|event| event.id != key.event);
+                    let of_it = self.ids.iter_mut().filter(|id| **id == key.event);
+                    of_it.for_each(|id| *id = *earlier);
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Takes what a request brings in a transaction of its own.
+pub(crate) async fn alone(mut tx: Tx, brought: Brought) -> Result<Vec<EventId>> {
+    let now = tx.real_now();
+    let known = event_keys::hold(tx.db(), now, &brought.keys).await?;
+    let brought = brought.without(&known)?;
+    brought.events.into_iter().for_each(|event| tx.emit_custom(event));
+    Ok(brought.ids)
+}
+
+type Answer = Result<Vec<EventId>>;
+
+/// A request that waits for its turn.
+struct Waiting {
+    brought: Brought,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What waits on this node.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    waiting: Arc<Mutex<VecDeque<Waiting>>>,
+    /// One transaction at a time: a second one would only make groups smaller.
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { waiting: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Intake {
+    /// Takes what a request brings, together with whatever else waits; answered once it is committed.
+    pub(crate) async fn take(&self, app: &Arc<App>, brought: Brought) -> Answer {
+        let (answer, mut answered) = oneshot::channel();
+        self.waiting().push_back(Waiting { brought, answer });
+        tokio::select! {
+            biased;
+            answer = &mut answered => return answer.map_err(Error::internal)?,
+            turn = self.turn.clone().acquire_owned() => {
+                let turn = turn.map_err(Error::internal)?;
+                // A task of its own: whoever waits no longer must not stop what others wait for.
+                tokio::spawn(self.clone().work_off(app.clone(), turn));
+            }
+        }
+        answered.await.map_err(Error::internal)?
+    }
+
+    async fn work_off(self, app: Arc<App>, _turn: OwnedSemaphorePermit) {
+        loop {
+            let group = next_group(&mut self.waiting());
+            if group.is_empty() {
+                // Whoever comes now finds the turn free, or waits for it.
+                return;
+            }
+            commit(&app, group).await;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The oldest that fit together. Two requests with one id cannot: the second one has to see what
+/// became of the first.
+fn next_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut events, mut bytes, mut count) = (0, 0, 0);
+    let mut keys: HashSet<(Uuid, &str)> = HashSet::new();
+    for Waiting { brought, .. } in waiting.iter() {
+        events += brought.events.len();
+        bytes += brought.bytes;
+        let fits = events <= EVENTS_MAX && bytes <= BYTES_MAX;
+        if count > 0 && (!fits || brought.keys.iter().any(|key| keys.contains(&key.place()))) {
+            break;
+        }
+        keys.extend(brought.keys.iter().map(Key::place));
+        count += 1;
+    }
+    waiting.drain(..count).collect()
+}
+
+async fn commit(app: &Arc<App>, group: Vec<Waiting>) {
+    let (brought, waiting): (Vec<Brought>, Vec<_>) =
+        group.into_iter().map(|one| (one.brought, one.answer)).unzip();
+    let answers = match together(app, brought.clone(), true).await {
+        Ok(answers) => answers,
+        Err(error) => {
+            tracing::warn!(%error, requests = brought.len(), "events could not be taken together");
+            apart(app, brought, &error).await
+        }
+    };
+    for (answer, waiting) in answers.into_iter().zip(waiting) {
+        // Whoever has gone away is told when they ask again.
+        let _ = waiting.send(answer);
+    }
+}
+
+/// One by one, so that one harms no other, and through the outbox, so that nothing but the events
+/// themselves can stand in their way.
+async fn apart(app: &Arc<App>, group: Vec<Brought>, error: &Error) -> Vec<Answer> {
+    let is_away = error.kind() == Kind::Unavailable;
+    let mut answers = Vec::with_capacity(group.len());
+    for brought in group {
+        answers.push(match is_away {
+            true => Err(Error::unavailable("core.busy", error.detail(), 1)),
+            false => together(app, vec![brought], false)
+                .await
+                .and_then(|mut answers| answers.pop().unwrap_or_else(|| Ok(Vec::new()))),
+        });
+    }
+    answers
+}
+
+/// Takes all of it in one transaction; one answer for each. `at_once`: their deliveries, too.
+async fn together(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<Vec<Answer>> {
+    let mut tx = Cx::group_tx(app).await?;
+    let keys: Vec<Key> = group.iter().flat_map(|brought| brought.keys.iter().cloned()).collect();
+    let now = tx.real_now();
+    let mut known = event_keys::hold(tx.db(), now, &keys).await?.into_iter();
+    let mut answers = Vec::with_capacity(group.len());
+    let (mut taken, mut refused) = (Vec::with_capacity(group.len()), Vec::new());
+    for brought in group {
+        let known: Vec<Known> = known.by_ref().take(brought.keys.len()).collect();
+        let keys = brought.keys.clone();
+        answers.push(match brought.without(&known) {
+            Ok(Brought { tenant, events, ids, .. }) => {
+                taken.push((tenant, events));
+                Ok(ids)
+            }
+            Err(refusal) => {
+                refused.extend(keys);
+                Err(refusal)
+            }
+        });
+    }
+    if !refused.is_empty() {
+        event_keys::give_back(&mut tx, &refused).await?;
+    }
+    let widths: Widths = app.state().unwrap_or_default();
+    let (direct, later): (Vec<_>, Vec<_>) =
+        taken.into_iter().partition(|(tenant, events)| at_once && widths.are_few(*tenant, events));
+    let happened = direct
+        .iter()
+        .flat_map(|(tenant, events)| events.iter().map(|event| Happened::custom(*tenant, event)));
+    dispatch::fan_out(&mut tx, &happened.collect::<Vec<_>>()).await?;
+    for (handled_by, requests) in [(Some(SUBSCRIBER), direct), (None, later)] {
+        for (tenant, events) in requests {
+            events.into_iter().for_each(|event| tx.emit_custom(tenant, event, handled_by));
+        }
+    }
+    tx.commit().await?;
+    Ok(answers)
+}
