@@ -26,19 +26,27 @@ pub(crate) async fn sign_up(
     let client = Client::new();
     let mut customers = Vec::new();
     for person in &application.people[..count] {
-        let key = json!({"name": "shop", "scopes": ["events:write"]});
-        let key = make(&client, &format!("{base}/api-keys"), person, &key).await?;
+        customers.push(key_of(&client, &base, person).await?);
         let webhook = json!({"url": receiver.url(), "events": ["order.*"]});
         make(&client, &format!("{base}/webhooks"), person, &webhook).await?;
-        customers.push(Customer {
-            tenant: person.tenant,
-            key: key["secret"].as_str().context("a key without its secret")?.to_owned(),
-        });
     }
     Ok(customers)
 }
 
-async fn make(client: &Client, url: &str, person: &Person, new: &Value) -> Result<Value> {
+/// Makes a key to send events under.
+pub(crate) async fn key_of(client: &Client, base: &str, person: &Person) -> Result<Customer> {
+    let key = json!({"name": "shop", "scopes": ["events:write"]});
+    let key = make(client, &format!("{base}/api-keys"), person, &key).await?;
+    let key = key["secret"].as_str().context("a key without its secret")?.to_owned();
+    Ok(Customer { tenant: person.tenant, key })
+}
+
+pub(crate) async fn make(
+    client: &Client,
+    url: &str,
+    person: &Person,
+    new: &Value,
+) -> Result<Value> {
     let answer = client.post(url).bearer_auth(&person.token).json(new).send().await?;
     let status = answer.status();
     let text = answer.text().await?;

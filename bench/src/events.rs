@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::books::{self, Keeper};
 use crate::cpu::Used;
+use crate::customers::Customer;
 use crate::load::{Amount, Http, Load};
 use crate::report::{Figure, Report, Target, progress};
 use crate::statements;
@@ -13,7 +14,7 @@ use crate::webhooks::Scene;
 
 const BATCH: i64 = 100;
 /// A batch is a lot of work; more connections would only make the backlog longer.
-const BATCH_CONNECTIONS: u32 = 4;
+pub(crate) const BATCH_CONNECTIONS: u32 = 4;
 const BY_HAND: &str = "ceiling D: bare axum + sqlx: insert, signed POST, insert";
 
 struct Row {
@@ -109,8 +110,6 @@ impl Row {
 async fn rows(scene: &Scene<'_>) -> Result<Vec<Row>> {
     let connections = scene.options.connections;
     let one = one();
-    let other = format!(",{}A-1001{}", one.0, one.1);
-    let batch = (format!("[{}", one.0), format!("{}{}]", one.1, other.repeat(99)));
     let (application, by_hand) = (Keeper::Application, Keeper::ByHand);
     Ok(vec![
         Row {
@@ -138,7 +137,7 @@ async fn rows(scene: &Scene<'_>) -> Result<Vec<Row>> {
             name: "events in batches of 100, 4 connections",
             behind: Some("events in batches: behind when the load ends"),
             keeper: application,
-            load: load(scene, application, batch).await?,
+            load: load(scene, application, batch()).await?,
             connections: BATCH_CONNECTIONS,
             events: BATCH,
             target: Some(Target::AtLeast(8_000.0)),
@@ -152,23 +151,43 @@ pub(crate) fn one() -> (String, String) {
     (before.to_owned(), after.to_owned())
 }
 
+/// The body of a hundred events, before and after the id of the first order.
+pub(crate) fn batch() -> (String, String) {
+    let (before, after) = one();
+    let other = format!(",{before}A-1001{after}");
+    (format!("[{before}"), format!("{after}{}]", other.repeat(99)))
+}
+
+/// Such requests of these customers, in turn.
+pub(crate) async fn load_of(
+    scene: &Scene<'_>,
+    customers: &[Customer],
+    name: &str,
+    body: (String, String),
+) -> Result<Load> {
+    let lines = customers.iter().map(|customer| format!("/api/v1/events {}\n", customer.key));
+    let targets = scene.place.path(name);
+    tokio::fs::write(&targets, lines.collect::<String>()).await?;
+    let base = format!("http://{}", scene.application.address);
+    Ok(Load::Http(Http { base, method: "POST", targets, body: Some(body) }))
+}
+
 /// wrk's requests with such a body, from all customers in turn.
 pub(crate) async fn load(
     scene: &Scene<'_>,
     keeper: Keeper,
     body: (String, String),
 ) -> Result<Load> {
-    let (address, name) = match keeper {
-        Keeper::Application => (scene.application.address, "events.targets"),
-        Keeper::ByHand => (scene.by_hand.address, "by-hand.targets"),
-    };
-    let lines = scene.customers.iter().map(|customer| match keeper {
-        Keeper::Application => format!("/api/v1/events {}\n", customer.key),
-        Keeper::ByHand => format!("/tenants/{}/events\n", customer.tenant.uuid()),
-    });
-    let targets = scene.place.path(name);
+    if keeper == Keeper::Application {
+        return load_of(scene, &scene.customers, "events.targets", body).await;
+    }
+    let lines = scene
+        .customers
+        .iter()
+        .map(|customer| format!("/tenants/{}/events\n", customer.tenant.uuid()));
+    let targets = scene.place.path("by-hand.targets");
     tokio::fs::write(&targets, lines.collect::<String>()).await?;
-    let base = format!("http://{address}");
+    let base = format!("http://{}", scene.by_hand.address);
     Ok(Load::Http(Http { base, method: "POST", targets, body: Some(body) }))
 }
 

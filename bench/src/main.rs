@@ -9,6 +9,7 @@ mod client;
 mod cpu;
 mod customers;
 mod events;
+mod fanout;
 mod idle;
 mod latency;
 mod load;
@@ -55,7 +56,7 @@ struct Options {
     #[arg(long, default_value_t = 32)]
     connections: u32,
     /// Only these rows, separated by commas: read, patch, post, tokens, login, login-beside, flood, latency, events,
-    /// events-batch, backlog, start, idle, jobs,
+    /// events-batch, fanout, backlog, start, idle, jobs,
     /// jobs-peers, jobs-one, jobs-backlog, jobs-pinned, jobs-noise. Their ceilings go with them.
     #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
@@ -65,6 +66,9 @@ struct Options {
     /// How many jobs the rows about the queue enqueue and run.
     #[arg(long, default_value_t = 200_000)]
     jobs: u64,
+    /// How many deliveries are due in the row about a backlog; the long form is 1000000.
+    #[arg(long, default_value_t = 100_000)]
+    due: i64,
     /// How long the row about a snapshot holds it, in seconds.
     #[arg(long, default_value_t = 30)]
     pinned_seconds: u64,
@@ -78,9 +82,9 @@ struct Options {
 }
 
 const REQUESTS: [&str; 3] = ["read", "patch", "post"];
-const WEBHOOKS: [&str; 4] = ["latency", "events", "events-batch", "backlog"];
+const WEBHOOKS: [&str; 5] = ["latency", "events", "events-batch", "fanout", "backlog"];
 const LOGINS: [&str; 3] = ["login", "login-beside", "flood"];
-const ROWS: [&str; 19] = [
+const ROWS: [&str; 20] = [
     "read",
     "patch",
     "post",
@@ -91,6 +95,7 @@ const ROWS: [&str; 19] = [
     "latency",
     "events",
     "events-batch",
+    "fanout",
     "backlog",
     "start",
     "idle",

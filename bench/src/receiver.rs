@@ -72,7 +72,8 @@ impl Receiver {
         Ok(())
     }
 
-    fn at(&self, path: &str) -> String {
+    /// The URL of a path.
+    pub(crate) fn at(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 }
@@ -133,6 +134,7 @@ impl Arrived {
 fn router() -> Router {
     Router::new()
         .route("/hook", post(take))
+        .route("/hang", post(std::future::pending::<()>))
         .route("/seen", get(seen))
         .route("/arrivals", get(arrivals))
         .route("/forget", post(forget))

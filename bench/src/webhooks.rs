@@ -9,7 +9,7 @@ use crate::customers::{Customer, sign_up};
 use crate::place::Place;
 use crate::receiver::Receiver;
 use crate::report::Report;
-use crate::{backlog, events, latency};
+use crate::{backlog, events, fanout, latency};
 
 /// What the rows share.
 pub(crate) struct Scene<'a> {
@@ -40,6 +40,10 @@ pub(crate) async fn measure(
     }
     if options.wants("backlog") {
         backlog::measure(&scene, report).await?;
+    }
+    // The last one: it leaves deliveries behind that wait for a receiver that never answers.
+    if options.wants("fanout") {
+        fanout::measure(&scene, report).await?;
     }
     report.note(&format!("{} tenants with a webhook each", scene.customers.len()));
     scene.by_hand.stop().await;

@@ -11,7 +11,7 @@ use crate::tree::{TextFile, Tree};
 const MOST_LINES_OF_A_FILE: usize = 500;
 const MOST_LINES_OF_A_FUNCTION: usize = 70;
 /// Without comments, blank lines and unit tests; docs/adr/0010 says why so many.
-const MOST_LINES_OF_THE_KERNEL: usize = 11_600;
+const MOST_LINES_OF_THE_KERNEL: usize = 11_700;
 const KERNEL: &str = "crates/kernel/src/";
 /// What follows it in a file are its unit tests.
 const UNIT_TESTS: &str = "#[cfg(test)]\nmod tests";

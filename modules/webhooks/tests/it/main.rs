@@ -9,6 +9,7 @@ mod endpoints;
 mod events;
 mod health;
 mod hostile;
+mod intake;
 mod names;
 mod options;
 mod replays;
