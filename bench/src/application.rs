@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::place::Place;
+use crate::place::Urls;
 use crate::report::progress;
 
 /// As many as `freehold up` opens.
@@ -53,13 +53,13 @@ pub(crate) struct Person {
 
 impl Application {
     /// Migrates, starts, and lets everybody register.
-    pub(crate) async fn start(place: &Place) -> Result<Self> {
+    pub(crate) async fn start(urls: &Urls) -> Result<Self> {
         let authenticator = Arc::new(Authenticator::default());
         let identity = freehold_identity::module_with(Settings::default(), authenticator.clone());
         let webhooks = freehold_webhooks::module(egress()?);
         let modules = vec![identity, freehold_tenants::module(), webhooks];
-        freehold_kernel::migrate(&place.superuser_url(), &migrations(&modules)).await?;
-        let app = App::start(config(place), modules).await?;
+        freehold_kernel::migrate(&urls.superuser, &migrations(&modules)).await?;
+        let app = App::start(config(urls), modules).await?;
         let server = Server::bind(app.clone(), SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let address = server.address()?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -92,10 +92,10 @@ fn egress() -> Result<Egress> {
     Ok(Egress::new(Options { policy: Policy::development(), ..Options::default() })?)
 }
 
-pub(crate) fn config(place: &Place) -> Config {
+pub(crate) fn config(urls: &Urls) -> Config {
     Config {
-        database_url: place.url("freehold_app"),
-        database_system_url: place.url("freehold_system"),
+        database_url: urls.app.clone(),
+        database_system_url: urls.system.clone(),
         database_direct_url: None,
         pooler: Pooler::None,
         pool_size: POOL_SIZE,

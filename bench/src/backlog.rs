@@ -44,7 +44,7 @@ async fn drain(scene: &Scene<'_>, load: &Load) -> Result<f64> {
     let before = used()?;
     set(&mut database, "delete from core.paused_queues where name = $1").await?;
     let let_go = books::now()?;
-    let tally = Keeper::Application.close(place, receiver, began).await?;
+    let tally = Keeper::Application.close(&place.superuser_url(), receiver, began).await?;
     #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     let rate = tally.logged as f64 / (tally.last - let_go);
     progress(&format!("backlog of {}: {rate:>7.0}/s", tally.logged));

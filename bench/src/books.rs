@@ -5,12 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use sqlx::{Connection, PgConnection};
 
-use crate::place::Place;
 use crate::receiver::Receiver;
 
 /// How long what was accepted may take to be delivered.
-const PATIENCE: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Who keeps books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +67,15 @@ impl Keeper {
         }
     }
 
-    /// Waits until nothing is left to do, then counts. Everything taken must have been delivered,
-    /// and the receiver must have it.
+    /// Waits until nothing is left to do, then counts, as the superuser of the database at this
+    /// URL. Everything taken must have been delivered, and the receiver must have it.
     pub(crate) async fn close(
         self,
-        place: &Place,
+        database: &str,
         receiver: &Receiver,
         since: f64,
     ) -> Result<Tally> {
-        let mut database = PgConnection::connect(&place.superuser_url()).await?;
+        let mut database = PgConnection::connect(database).await?;
         let began = Instant::now();
         while sqlx::query_scalar::<_, bool>(self.is_busy()).fetch_one(&mut database).await? {
             if began.elapsed() > PATIENCE {

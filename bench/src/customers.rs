@@ -6,7 +6,6 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::application::{Application, Person};
-use crate::receiver::Receiver;
 
 /// Somebody who sends events and gets them back.
 pub(crate) struct Customer {
@@ -15,10 +14,10 @@ pub(crate) struct Customer {
     pub(crate) key: String,
 }
 
-/// Makes customers of the first people.
+/// Makes customers of the first people, whose webhooks go there.
 pub(crate) async fn sign_up(
     application: &Application,
-    receiver: &Receiver,
+    receiver_url: &str,
     count: usize,
 ) -> Result<Vec<Customer>> {
     ensure!((1..=application.people.len()).contains(&count), "1 to {}", application.people.len());
@@ -27,7 +26,7 @@ pub(crate) async fn sign_up(
     let mut customers = Vec::new();
     for person in &application.people[..count] {
         customers.push(key_of(&client, &base, person).await?);
-        let webhook = json!({"url": receiver.url(), "events": ["order.*"]});
+        let webhook = json!({"url": receiver_url, "events": ["order.*"]});
         make(&client, &format!("{base}/webhooks"), person, &webhook).await?;
     }
     Ok(customers)

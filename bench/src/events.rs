@@ -84,7 +84,7 @@ impl Row {
         let amount = Amount { seconds, connections: self.connections };
         let sample = self.load.run(amount).await?;
         let ended = books::now()?;
-        let tally = self.keeper.close(place, receiver, began).await?;
+        let tally = self.keeper.close(&place.superuser_url(), receiver, began).await?;
         let after = used()?;
         let answered = sample.answered.unwrap_or_default() * self.events;
         ensure!(answered > 0, "nothing was answered");

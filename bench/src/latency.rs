@@ -1,45 +1,18 @@
-//! From sending an event to its receiver having it, at a rate that leaves room: an open loop, so
-//! that a slow answer delays no later post.
+//! From sending an event to its receiver having it, at a rate that leaves room.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Uri};
-use serde::Deserialize;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 use crate::books::{self, Keeper};
-use crate::client::Poster;
-use crate::receiver::monotonic;
+use crate::open_loop::{self, Letter, Times};
 use crate::report::{Figure, Report, Target, percentile, progress};
 use crate::webhooks::Scene;
 
-const PER_SECOND: u32 = 100;
+/// A rate that leaves room.
+pub(crate) const PER_SECOND: u32 = 100;
 const BODY: &str = r#"{"type":"order.paid","data":{"orderId":"A-1001","total":4200}}"#;
-
-/// One post.
-struct Posted {
-    id: String,
-    sent: i64,
-    answered: i64,
-}
-
-/// Milliseconds, one for each post.
-struct Times {
-    received: Vec<f64>,
-    accepted: Vec<f64>,
-}
-
-/// Where to post, as whom.
-#[derive(Clone)]
-struct Place {
-    uri: Uri,
-    headers: HeaderMap,
-}
 
 /// Measures application and ceiling, in rounds.
 pub(crate) async fn measure(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
@@ -84,20 +57,13 @@ pub(crate) async fn measure(scene: &Scene<'_>, report: &mut Report) -> Result<()
 async fn run(scene: &Scene<'_>, keeper: Keeper, seconds: u64) -> Result<Times> {
     scene.receiver.forget().await?;
     let began = books::now()?;
-    let places = places(scene, keeper)?;
-    let count = PER_SECOND * u32::try_from(seconds)?;
-    // A thread of its own: the application's work must not delay the posts or their clocks.
-    let posting = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(post_all(&places, count))
-    });
-    let posted = posting.await??;
-    keeper.close(scene.place, &scene.receiver, began).await?;
-    pair(&posted, &scene.receiver.arrivals().await?)
+    let posted = open_loop::post(letters(scene, keeper)?, PER_SECOND, seconds).await?;
+    keeper.close(&scene.place.superuser_url(), &scene.receiver, began).await?;
+    open_loop::pair(&posted, &scene.receiver.arrivals().await?)
 }
 
-fn places(scene: &Scene<'_>, keeper: Keeper) -> Result<Vec<Place>> {
-    let place = |customer: &crate::customers::Customer| {
+fn letters(scene: &Scene<'_>, keeper: Keeper) -> Result<Vec<Letter>> {
+    let letter = |customer: &crate::customers::Customer| {
         let mut headers = HeaderMap::new();
         let uri = match keeper {
             Keeper::Application => {
@@ -109,46 +75,7 @@ fn places(scene: &Scene<'_>, keeper: Keeper) -> Result<Vec<Place>> {
                 format!("http://{}/tenants/{tenant}/events", scene.by_hand.address)
             }
         };
-        Ok(Place { uri: uri.parse()?, headers })
+        Ok(Letter { uri: uri.parse()?, headers, body: Bytes::from_static(BODY.as_bytes()) })
     };
-    scene.customers.iter().map(place).collect()
-}
-
-/// Posts on time, whatever became of those before.
-async fn post_all(places: &[Place], count: u32) -> Result<Vec<Posted>> {
-    let poster = Poster::new();
-    let began = Instant::now();
-    let mut posts = JoinSet::new();
-    for (number, place) in (0..count).zip(places.iter().cycle()) {
-        sleep_until(began + Duration::from_secs(1) * number / PER_SECOND).await;
-        posts.spawn(post_one(poster.clone(), place.clone()));
-    }
-    posts.join_all().await.into_iter().collect()
-}
-
-#[derive(Deserialize)]
-struct Accepted {
-    id: String,
-}
-
-async fn post_one(poster: Poster, place: Place) -> Result<Posted> {
-    let sent = monotonic();
-    let body = Bytes::from_static(BODY.as_bytes());
-    let (status, text) = poster.post(place.uri, place.headers, body).await?;
-    let answered = monotonic();
-    ensure!(status.is_success(), "an event was answered {status}");
-    let accepted: Accepted = serde_json::from_slice(&text)?;
-    Ok(Posted { id: accepted.id, sent, answered })
-}
-
-fn pair(posted: &[Posted], arrivals: &HashMap<String, i64>) -> Result<Times> {
-    #[allow(clippy::cast_precision_loss, reason = "far less than 2^52 nanoseconds")]
-    let milliseconds = |from: i64, to: i64| (to - from) as f64 / 1e6;
-    let mut times = Times { received: Vec::new(), accepted: Vec::new() };
-    for post in posted {
-        let arrived = *arrivals.get(&post.id).context("an event never arrived")?;
-        times.received.push(milliseconds(post.sent, arrived));
-        times.accepted.push(milliseconds(post.sent, post.answered));
-    }
-    Ok(times)
+    scene.customers.iter().map(letter).collect()
 }

@@ -2,10 +2,12 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::running::Running;
 
 /// Starting, connecting and printing take a moment more than the load itself.
 const MARGIN: Duration = Duration::from_secs(20);
@@ -100,17 +102,6 @@ impl Sql {
             .arg(&self.script)
             .arg(&self.url);
         parse_pgbench(&output(command, amount).await?)
-    }
-}
-
-/// A program that does not outlive us: dropped, it is killed.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Neither can fail in a way that matters: it has ended, or it ends now.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -14,17 +14,21 @@ mod idle;
 mod latency;
 mod load;
 mod logins;
+mod open_loop;
 mod peers;
 mod place;
 mod queue;
 mod receiver;
 mod report;
 mod rows;
+mod running;
 mod start;
 mod statements;
+mod svix;
 mod tokens;
 mod webhooks;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,6 +62,7 @@ struct Options {
     /// Only these rows, separated by commas: read, patch, post, tokens, login, login-beside, flood, latency, events,
     /// events-batch, fanout, backlog, start, idle, jobs,
     /// jobs-peers, jobs-one, jobs-backlog, jobs-pinned, jobs-noise. Their ceilings go with them.
+    /// With --svix, also: svix-events, svix-latency, svix-rate, which are all of them unless said.
     #[arg(long, value_delimiter = ',', value_parser = ROWS)]
     only: Vec<String>,
     /// Tenants that send events, each to a webhook of its own.
@@ -76,15 +81,24 @@ struct Options {
     /// the rows about events.
     #[arg(long)]
     statements: bool,
+    /// A svix-server binary to measure beside Freehold's webhooks: see bench/beside-svix.
+    #[arg(long, value_name = "PATH")]
+    svix: Option<PathBuf>,
+    /// Events a second in the row svix-rate.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
     /// Be the receiver of webhooks, until standard input ends.
     #[arg(long, hide = true)]
     receive: bool,
+    /// Be the application that is measured beside svix-server, until standard input ends.
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 const REQUESTS: [&str; 3] = ["read", "patch", "post"];
 const WEBHOOKS: [&str; 5] = ["latency", "events", "events-batch", "fanout", "backlog"];
 const LOGINS: [&str; 3] = ["login", "login-beside", "flood"];
-const ROWS: [&str; 20] = [
+const ROWS: [&str; 23] = [
     "read",
     "patch",
     "post",
@@ -105,12 +119,19 @@ const ROWS: [&str; 20] = [
     "jobs-backlog",
     "jobs-pinned",
     "jobs-noise",
+    "svix-events",
+    "svix-latency",
+    "svix-rate",
 ];
 
 impl Options {
     /// Whether these rows were asked for.
     fn wants(&self, row: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|asked| asked == row)
+        if self.only.is_empty() {
+            // Everything of ours; or, beside svix-server, what is compared.
+            return self.svix.is_some() == svix::ROWS.contains(&row);
+        }
+        self.only.iter().any(|asked| asked == row)
     }
 
     fn wants_any(&self, rows: &[&str]) -> bool {
@@ -122,6 +143,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = if options.receive {
         receiver::receive()
+    } else if options.serve {
+        svix::serve()
     } else {
         measure(&options).map(|report| report.print())
     };
@@ -142,6 +165,11 @@ fn measure(options: &Options) -> Result<Report> {
         total <= LONGEST || !options.wants_any(&REQUESTS),
         "{loads} loads in these rounds take longer than a token lives"
     );
+    ensure!(
+        options.svix.is_some() == options.wants_any(&svix::ROWS),
+        "the rows {} and --svix PATH go together",
+        svix::ROWS.join(", ")
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::listen()?;
@@ -160,7 +188,7 @@ fn measure(options: &Options) -> Result<Report> {
 async fn run(options: &Options, place: &Place) -> Result<Report> {
     let mut report = Report::new(options.rounds, options.seconds, options.connections);
     if options.wants_any(&[REQUESTS.as_slice(), &["tokens"], &LOGINS, &WEBHOOKS].concat()) {
-        let application = application::Application::start(place).await?;
+        let application = application::Application::start(&place.urls()).await?;
         if options.wants_any(&REQUESTS) {
             rows::measure(options, place, &application, &mut report).await?;
         }
@@ -177,6 +205,9 @@ async fn run(options: &Options, place: &Place) -> Result<Report> {
     }
     if options.wants_any(&queue::ROWS) {
         queue::measure(options, place, &mut report).await?;
+    }
+    if let Some(path) = &options.svix {
+        svix::measure(options, path, place, &mut report).await?;
     }
     if options.wants("start") {
         start::measure(place, &mut report).await?;

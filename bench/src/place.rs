@@ -6,10 +6,20 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use freehold_embedded_postgres::{Options, SUPERUSER, Server};
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 /// The database that every row uses.
 const DATABASE: &str = "postgres";
+
+/// Where roles log in to a database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Urls {
+    pub(crate) superuser: String,
+    pub(crate) app: String,
+    pub(crate) system: String,
+}
 
 /// The folder, and what runs in it.
 pub(crate) struct Place {
@@ -37,14 +47,27 @@ impl Place {
         Ok(Self { server, folder })
     }
 
-    /// Where a role logs in.
-    pub(crate) fn url(&self, role: &str) -> String {
-        self.server.url(role, DATABASE)
-    }
-
     /// Where the superuser logs in: no row-level security.
     pub(crate) fn superuser_url(&self) -> String {
-        self.url(SUPERUSER)
+        self.server.url(SUPERUSER, DATABASE)
+    }
+
+    /// Where the application logs in.
+    pub(crate) fn urls(&self) -> Urls {
+        self.urls_of(DATABASE)
+    }
+
+    /// Makes another database beside the one that every row uses, by this statement; it goes with
+    /// the folder.
+    pub(crate) async fn database(&self, name: &str, create: &'static str) -> Result<Urls> {
+        let mut connection = PgConnection::connect(&self.superuser_url()).await?;
+        sqlx::raw_sql(create).execute(&mut connection).await?;
+        Ok(self.urls_of(name))
+    }
+
+    fn urls_of(&self, database: &str) -> Urls {
+        let url = |role| self.server.url(role, database);
+        Urls { superuser: url(SUPERUSER), app: url("freehold_app"), system: url("freehold_system") }
     }
 
     /// A path in the folder.

@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) ids: i64,
     /// All requests, those with an id that had come before included.
     pub(crate) requests: i64,
+    /// The bodies of all requests.
+    pub(crate) bytes: u64,
 }
 
 impl Receiver {
@@ -123,7 +125,11 @@ struct Arrived(Arc<Mutex<Log>>);
 struct Log {
     first: HashMap<String, i64>,
     requests: i64,
+    bytes: u64,
 }
+
+/// Where the id is: as Standard Webhooks has it, or as svix-server says it unless told otherwise.
+const ID: [&str; 2] = ["webhook-id", "svix-id"];
 
 impl Arrived {
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -142,13 +148,15 @@ fn router() -> Router {
 }
 
 /// Takes the whole request, as a real receiver would.
-async fn take(State(arrived): State<Arrived>, headers: HeaderMap, _body: Bytes) -> StatusCode {
+async fn take(State(arrived): State<Arrived>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let at = monotonic();
-    let Some(id) = headers.get("webhook-id").and_then(|id| id.to_str().ok()) else {
+    let id = ID.iter().find_map(|name| headers.get(*name));
+    let Some(id) = id.and_then(|id| id.to_str().ok()) else {
         return StatusCode::BAD_REQUEST;
     };
     let mut log = arrived.log();
     log.requests += 1;
+    log.bytes += body.len() as u64;
     log.first.entry(id.to_owned()).or_insert(at);
     StatusCode::NO_CONTENT
 }
@@ -156,7 +164,7 @@ async fn take(State(arrived): State<Arrived>, headers: HeaderMap, _body: Bytes) 
 async fn seen(State(arrived): State<Arrived>) -> Result<Vec<u8>, StatusCode> {
     let log = arrived.log();
     let ids = i64::try_from(log.first.len()).unwrap_or(i64::MAX);
-    json(&Seen { ids, requests: log.requests })
+    json(&Seen { ids, requests: log.requests, bytes: log.bytes })
 }
 
 async fn arrivals(State(arrived): State<Arrived>) -> Result<Vec<u8>, StatusCode> {

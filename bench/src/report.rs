@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::svix::Table;
+
 /// Says how far we are, where it does not mix with the table.
 pub(crate) fn progress(text: &str) {
     eprintln!("{text}");
@@ -30,13 +32,16 @@ pub(crate) struct Figure {
     target: Option<Target>,
 }
 
+/// What a figure counts.
 #[derive(Clone, Copy)]
-enum Unit {
+pub(crate) enum Unit {
     PerSecond,
     Seconds,
     Milliseconds,
+    Microseconds,
     Megabytes,
     Percent,
+    Count,
 }
 
 impl Figure {
@@ -99,12 +104,14 @@ impl Figure {
 }
 
 impl Unit {
-    fn text(self, value: f64) -> String {
+    pub(crate) fn text(self, value: f64) -> String {
         match self {
             Self::PerSecond if value < 100.0 => format!("{value:.1}/s"),
             Self::PerSecond => format!("{}/s", thousands(value)),
             Self::Seconds => format!("{value:.2} s"),
             Self::Milliseconds => format!("{value:.1} ms"),
+            Self::Microseconds => format!("{} µs", thousands(value)),
+            Self::Count => thousands(value),
             Self::Percent => format!("{value:.2} %"),
             Self::Megabytes => format!("{value:.0} MB"),
         }
@@ -115,6 +122,7 @@ impl Unit {
 pub(crate) struct Report {
     figures: Vec<Figure>,
     notes: Vec<String>,
+    beside: Option<Table>,
 }
 
 impl Report {
@@ -124,7 +132,7 @@ impl Report {
             format!("medians of {rounds} rounds of {seconds} s, {connections} connections"),
             format!("{cores} cores, shared by load, application and PostgreSQL"),
         ];
-        Self { figures: Vec::new(), notes }
+        Self { figures: Vec::new(), notes, beside: None }
     }
 
     pub(crate) fn add(&mut self, figure: Figure) {
@@ -135,9 +143,17 @@ impl Report {
         self.notes.push(text.to_owned());
     }
 
-    /// Prints the table.
+    /// Somebody else's figures beside ours.
+    pub(crate) fn set_beside(&mut self, table: Table) {
+        self.beside = Some(table);
+    }
+
+    /// Prints the tables that have rows.
     pub(crate) fn print(&self) {
-        println!("{}", self.text());
+        let ours = (!self.figures.is_empty()).then(|| self.text());
+        let beside = self.beside.as_ref().map(|table| table.text(&self.notes));
+        let tables: Vec<String> = ours.into_iter().chain(beside).collect();
+        println!("{}", tables.join("\n\n"));
     }
 
     fn text(&self) -> String {

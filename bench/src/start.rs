@@ -147,7 +147,7 @@ async fn work(client: &Client, address: SocketAddr) -> Result<()> {
 }
 
 /// `VmRSS` of a process, in megabytes.
-fn resident(pid: u32) -> Result<f64> {
+pub(crate) fn resident(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes: f64 = line

@@ -29,7 +29,7 @@ pub(crate) async fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let receiver = Receiver::start()?;
-    let customers = sign_up(application, &receiver, options.tenants).await?;
+    let customers = sign_up(application, &receiver.url(), options.tenants).await?;
     let by_hand = ByHand::start(place, &receiver.url()).await?;
     let scene = Scene { options, place, application, receiver, customers, by_hand };
     if options.wants("latency") {

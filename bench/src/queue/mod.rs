@@ -42,7 +42,7 @@ fn modules() -> Vec<Module> {
 }
 
 async fn start(place: &Place, duties: Duties) -> Result<Arc<App>> {
-    let mut config = application::config(place);
+    let mut config = application::config(&place.urls());
     config.duties = duties;
     Ok(App::start(config, modules()).await?)
 }
