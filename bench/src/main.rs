@@ -170,13 +170,14 @@ fn measure(options: &Options) -> Result<Report> {
         "the rows {} and --svix PATH go together",
         svix::ROWS.join(", ")
     );
+    let svix = options.svix.as_deref().map(svix::Binary::find).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::listen()?;
         let counts_statements = options.statements;
         let place = tokio::task::spawn_blocking(move || Place::make(counts_statements)).await??;
         let outcome = tokio::select! {
-            outcome = Box::pin(run(options, &place)) => outcome,
+            outcome = Box::pin(run(options, svix.as_ref(), &place)) => outcome,
             () = stop.asked() => Err(anyhow!("interrupted; everything is cleaned up")),
         };
         // Whatever came out, nothing stays behind.
@@ -185,7 +186,7 @@ fn measure(options: &Options) -> Result<Report> {
     })
 }
 
-async fn run(options: &Options, place: &Place) -> Result<Report> {
+async fn run(options: &Options, svix: Option<&svix::Binary>, place: &Place) -> Result<Report> {
     let mut report = Report::new(options.rounds, options.seconds, options.connections);
     if options.wants_any(&[REQUESTS.as_slice(), &["tokens"], &LOGINS, &WEBHOOKS].concat()) {
         let application = application::Application::start(&place.urls()).await?;
@@ -206,8 +207,8 @@ async fn run(options: &Options, place: &Place) -> Result<Report> {
     if options.wants_any(&queue::ROWS) {
         queue::measure(options, place, &mut report).await?;
     }
-    if let Some(path) = &options.svix {
-        svix::measure(options, path, place, &mut report).await?;
+    if let Some(binary) = svix {
+        svix::measure(options, binary, place, &mut report).await?;
     }
     if options.wants("start") {
         start::measure(place, &mut report).await?;

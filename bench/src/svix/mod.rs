@@ -11,8 +11,6 @@ mod side;
 mod started;
 mod table;
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use crate::Options;
@@ -27,6 +25,7 @@ use served::Served;
 use server::Svix;
 
 pub(crate) use served::serve;
+pub(crate) use server::Binary;
 pub(crate) use table::Table;
 
 /// What `--only` calls the rows.
@@ -35,15 +34,14 @@ pub(crate) const ROWS: [&str; 3] = ["svix-events", "svix-latency", "svix-rate"];
 /// Measures those of the rows that were asked for.
 pub(crate) async fn measure(
     options: &Options,
-    path: &Path,
+    binary: &Binary,
     place: &Place,
     report: &mut Report,
 ) -> Result<()> {
     let receiver = Receiver::start()?;
-    let binary = server::Binary::find(path)?;
     progress(&format!("beside svix-server {}, {}", binary.version, binary.path.display()));
     let redis = Redis::start(place).await?;
-    let svix = Svix::start(&binary, place, &redis).await?;
+    let svix = Svix::start(binary, place, &redis).await?;
     let theirs = svix.or_its_log(svix.sign_up(&receiver, options.tenants).await)?;
     let (served, ours) = Served::start(place, &receiver, options.tenants).await?;
     let mut rounds = Rounds::new(options, place, &receiver, [ours, theirs], redis.pid());

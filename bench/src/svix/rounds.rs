@@ -6,6 +6,7 @@ use super::settle::{Asked, settle};
 use super::side::{Side, Whose};
 use super::table::Table;
 use crate::Options;
+use crate::application::POOL_SIZE;
 use crate::books::{self, Keeper, Tally};
 use crate::cpu;
 use crate::latency::PER_SECOND;
@@ -87,8 +88,8 @@ impl<'a> Rounds<'a> {
         version.clone_into(&mut self.table.version);
         let [ours, theirs] = self.bytes;
         self.table.note(format!(
-            "the same for both: receiver, PostgreSQL {} (durable, Unix socket, a database each, 32 \
-             connections), load, {} customers with a webhook each, one event in a request, {ours} \
+            "the same for both: receiver, PostgreSQL {} (durable, Unix socket, a database each, \
+             {POOL_SIZE} connections), load, {} customers with a webhook each, one event in a request, {ours} \
              bytes ({theirs} from svix-server) to the receiver",
             self.place.postgres_version(),
             self.options.tenants,
@@ -96,8 +97,8 @@ impl<'a> Rounds<'a> {
         self.table.note(
             "not the same: svix-server's queue and cache are in a Redis that writes nothing to the \
              disk, Freehold's are in PostgreSQL; svix-server takes no batches, so Freehold's are \
-             not measured here; Freehold counts every request against limits and svix-server has \
-             none; svix-server logs warnings only"
+             not measured here; Freehold counts every request against limits, svix-server was told \
+             of none and logs warnings only"
                 .to_owned(),
         );
         self.table.note(format!(
@@ -118,8 +119,10 @@ impl<'a> Rounds<'a> {
         let seen = self.receiver.seen().await?;
         self.bytes[side] = seen.bytes / u64::try_from(seen.requests)?.max(1);
         self.repeated += seen.requests - seen.ids;
-        let text =
-            figures.iter().map(|(name, unit, value)| format!("{name} {}", unit.text(*value)));
+        let text = figures.iter().map(|(name, unit, value)| {
+            let name = name.split_once(": ").map_or(name.as_str(), |(_, name)| name);
+            format!("{name} {}", unit.text(*value))
+        });
         progress(&format!("  {}", text.collect::<Vec<_>>().join("; ")));
         Ok(figures)
     }

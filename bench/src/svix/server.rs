@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -61,6 +61,12 @@ impl Svix {
         std::fs::create_dir(&folder)?;
         let command = || {
             let mut command = Command::new(&binary.path);
+            // Only what is said here: not what the shell happens to have.
+            for (name, _) in std::env::vars_os() {
+                if name.as_encoded_bytes().starts_with(b"SVIX_") {
+                    command.env_remove(name);
+                }
+            }
             command.current_dir(&folder).envs(settings(&database, redis, address));
             command
         };
@@ -125,10 +131,10 @@ impl Svix {
     pub(crate) fn or_its_log<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.map_err(|error| {
             let text = format!("{error:#}");
-            if text.contains("its log") {
+            if text.contains("of its log") {
                 return error;
             }
-            error.context(format!("beside svix-server. {}\nand", self.started.last_lines()))
+            anyhow!("{text}\nAs for svix-server: {}", self.started.last_lines())
         })
     }
 }

@@ -11,6 +11,8 @@ use crate::receiver::Receiver;
 
 /// If nothing arrives for so long, nothing more will.
 const QUIET: Duration = Duration::from_secs(3);
+/// If nothing arrives at all, nothing will: its first retry comes after 5 s.
+const STUCK: Duration = Duration::from_secs(12);
 /// Counting attempts takes PostgreSQL's time, which svix-server has a use for.
 const COUNT_POLL: Duration = Duration::from_millis(250);
 
@@ -23,6 +25,10 @@ const TALLY: &str = "
       coalesce(extract(epoch from max(a.ended_at)), 0)::float8 as last
     from message m join messageattempt a on a.msg_id = m.id
     where m.created_at >= to_timestamp($1) and a.response_status_code between 200 and 299";
+
+const FAILED: &str = "
+    select response_status_code || ' ' || response from messageattempt
+    where response_status_code not between 200 and 299 order by created_at desc limit 1";
 
 /// What was asked of it.
 #[derive(Clone, Copy)]
@@ -39,7 +45,8 @@ pub(crate) struct Asked {
 /// the answer may be stored and never queued: nobody was promised anything.
 pub(crate) async fn settle(database: &str, receiver: &Receiver, asked: Asked) -> Result<Tally> {
     let mut database = PgConnection::connect(database).await?;
-    let taken: i64 = sqlx::query_scalar(TAKEN).bind(asked.since).fetch_one(&mut database).await?;
+    let mut taken: i64 =
+        sqlx::query_scalar(TAKEN).bind(asked.since).fetch_one(&mut database).await?;
     let began = Instant::now();
     let (mut arrived, mut last) = (0, Instant::now());
     loop {
@@ -48,24 +55,22 @@ pub(crate) async fn settle(database: &str, receiver: &Receiver, asked: Asked) ->
             (arrived, last) = (seen, Instant::now());
         }
         if is_all(asked, taken, arrived, last.elapsed()) {
-            break;
+            let tally = sqlx::query_as(TALLY).bind(asked.since).fetch_one(&mut database).await;
+            let tally: Tally = tally.context("svix-server's tables cannot be read")?;
+            if tally.taken == taken && tally.logged >= arrived {
+                return Ok(tally);
+            }
+            taken = tally.taken;
+            tokio::time::sleep(COUNT_POLL).await;
         }
-        if began.elapsed() > PATIENCE {
-            let seconds = PATIENCE.as_secs();
-            bail!("{taken} messages were taken, and {arrived} arrived in {seconds} s");
+        if began.elapsed() > PATIENCE || (arrived == 0 && began.elapsed() > STUCK) {
+            let reason: Option<String> =
+                sqlx::query_scalar(FAILED).fetch_optional(&mut database).await?;
+            let reason = reason.map(|text| format!("; the last failed attempt: {text}"));
+            let reason = reason.unwrap_or_default();
+            bail!("svix-server is not done: {taken} taken, {arrived} arrived{reason}");
         }
         tokio::time::sleep(POLL).await;
-    }
-    loop {
-        let tally = sqlx::query_as(TALLY).bind(asked.since).fetch_one(&mut database).await;
-        let tally: Tally = tally.context("svix-server's tables cannot be read")?;
-        if tally.logged >= arrived {
-            return Ok(tally);
-        }
-        if began.elapsed() > PATIENCE {
-            bail!("{arrived} messages arrived, and only these were logged: {tally:?}");
-        }
-        tokio::time::sleep(COUNT_POLL).await;
     }
 }
 
