@@ -30,13 +30,13 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_loses_no_event_and_claims_no_delivery_that_did_not_arrive() {
-    Box::pin(deliver_under_kills(1_000, 4)).await;
+    Box::pin(deliver_under_kills(10_000, 5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make check-long"]
-async fn long_kill_9_ten_times_loses_none_of_five_thousand_events() {
-    Box::pin(deliver_under_kills(5_000, 10)).await;
+async fn long_kill_9_twenty_times_loses_none_of_a_hundred_thousand_events() {
+    Box::pin(deliver_under_kills(100_000, 20)).await;
 }
 
 async fn deliver_under_kills(events: usize, kills: usize) {
