@@ -56,7 +56,7 @@ impl Application {
     pub(crate) async fn start(urls: &Urls) -> Result<Self> {
         let authenticator = Arc::new(Authenticator::default());
         let identity = freehold_identity::module_with(Settings::default(), authenticator.clone());
-        let webhooks = freehold_webhooks::module(egress()?);
+        let webhooks = freehold_webhooks::module(Default::default(), egress()?);
         let modules = vec![identity, freehold_tenants::module(), webhooks];
         freehold_kernel::migrate(&urls.superuser, &migrations(&modules)).await?;
         let app = App::start(config(urls), modules).await?;

@@ -10,4 +10,4 @@ pub mod prove;
 pub mod say;
 pub mod settings;
 
-pub use modules::modules;
+pub use modules::{ModuleSettings, modules};

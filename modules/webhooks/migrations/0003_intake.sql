@@ -7,3 +7,6 @@ grant insert, update on webhooks.event_keys to freehold_dispatch;
 alter table webhooks.attempts drop constraint attempts_tenant_id_delivery_id_fkey;
 alter table webhooks.deliveries drop constraint deliveries_tenant_id_endpoint_id_fkey;
 grant delete on webhooks.deliveries, webhooks.attempts to freehold_app;
+
+-- A replay begins the schedule of retries anew.
+alter table webhooks.deliveries add column attempts_before int not null default 0;

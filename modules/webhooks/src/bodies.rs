@@ -1,17 +1,16 @@
 //! What receivers answered is kept for a while; that they did, for as long as the log.
 
-use std::time::Duration;
-
 use freehold_kernel::{Result, SystemTx};
 
-/// How long bodies are kept in the log.
-pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+use crate::Settings;
+
 /// Bodies of one tenant that go in one tick.
 const AT_ONCE: i64 = 20_000;
 
 /// Forgets bodies whose time is over. A schedule's tick.
 pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
-    let before = tx.real_now() - KEPT;
+    let settings: Settings = tx.app().state().unwrap_or_default();
+    let before = tx.real_now() - settings.bodies_kept;
     sqlx::query!(
         "-- tidy: across tenants because one statement cleans up after all
          with recursive tenants as (

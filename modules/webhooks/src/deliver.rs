@@ -152,7 +152,8 @@ impl RunBatch for Deliver {
             r#"-- tidy: across tenants because a batch holds deliveries of many
              select j.place as "place!", w.id as endpoint, w.url, w.is_active, w.signing,
                w.sealed_secret, w.sealed_headers, w.options as "options: Kept<Options>",
-               w.failing_since, d.event_id, d.event_type, d.attempts, e.data,
+               w.failing_since, d.event_id, d.event_type, d.attempts - d.attempts_before as "tried!",
+               e.data,
                case when w.previous_until > $4 then w.previous_sealed_secret end as previous_secret,
                coalesce(e.occurred_at, e.at) as "timestamp!: Timestamp"
              from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
@@ -199,7 +200,7 @@ impl RunBatch for Deliver {
                 kind: row.event_type,
                 timestamp: row.timestamp,
                 data: row.data,
-                number: u32::try_from(row.attempts).unwrap_or(u32::MAX).saturating_add(1),
+                number: u32::try_from(row.tried).unwrap_or(u32::MAX).saturating_add(1),
             };
             *plan = Plan::Send(Box::new(Request {
                 message,

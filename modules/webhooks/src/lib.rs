@@ -31,9 +31,22 @@ use freehold_kernel::{Interest, Module};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
+/// What an installation decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long the bodies of receivers' answers are kept.
+    pub bodies_kept: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { bodies_kept: Duration::from_secs(30 * 24 * 60 * 60) }
+    }
+}
+
 /// The webhooks module; every request goes out through `egress`.
 #[must_use]
-pub fn module(egress: Egress) -> Module {
+pub fn module(settings: Settings, egress: Egress) -> Module {
     Module::new("webhooks")
         .migrations(&MIGRATIONS)
         .resource("webhook", "webhooks")
@@ -85,6 +98,7 @@ pub fn module(egress: Egress) -> Module {
         .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
             Box::pin(bodies::forget(tx))
         })
+        .state(settings)
         .state(egress)
         .state(health::Breakers::default())
         .state(dispatch::Widths::default())

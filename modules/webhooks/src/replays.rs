@@ -402,7 +402,8 @@ impl Resend {
                select $1, webhooks.delivery_id(e.id, $2), $2, e.id, e.kind, e.at, $6, $6
                from unnest($3::uuid[], $4::text[], $5::timestamptz[]) as e (id, kind, at)
                on conflict (tenant_id, id) do update
-               set status = 'pending', turn = d.turn + 1, next_attempt_at = $6
+               set status = 'pending', turn = d.turn + 1, next_attempt_at = $6,
+                 attempts_before = d.attempts
                where d.status = 'failed'
                returning id as "id: DeliveryId", turn"#,
             *tenant,

@@ -23,7 +23,7 @@ pub(crate) struct Message {
     pub(crate) kind: String,
     pub(crate) timestamp: Timestamp,
     pub(crate) data: Value,
-    /// Which request of its delivery this is, from 1.
+    /// Which request of its delivery this is, from 1; a replay begins anew.
     pub(crate) number: u32,
 }
 

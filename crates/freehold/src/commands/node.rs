@@ -12,7 +12,7 @@ use super::database::logins;
 use super::stop::Stop;
 use super::{address, metrics};
 use crate::settings::Settings;
-use crate::{modules, say};
+use crate::{ModuleSettings, modules, say};
 
 /// Answers requests until somebody says stop.
 pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
@@ -77,7 +77,9 @@ async fn start(settings: &Settings, duties: Duties, port: u16) -> anyhow::Result
     let egress = Egress::new(Options { policy: Policy::default(), ..Options::default() })?;
     let logins = logins(&settings.database, url)?;
     let config = settings.kernel_config(duties, logins, secret_key, port);
-    App::start(config, modules(identity, egress)).await.map_err(|error| explain(&error))
+    App::start(config, modules(ModuleSettings { identity, webhooks: settings.webhooks }, egress))
+        .await
+        .map_err(|error| explain(&error))
 }
 
 /// A login that nobody has made is one more way to say that nothing has been migrated.

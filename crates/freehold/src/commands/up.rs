@@ -17,7 +17,7 @@ use super::database::Database;
 use super::stop::Stop;
 use super::{address, loopback, metrics};
 use crate::settings::Settings;
-use crate::{modules, say};
+use crate::{ModuleSettings, modules, say};
 
 /// Serves until somebody says stop.
 pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
@@ -103,7 +103,7 @@ async fn prepare(
         }),
         ..freehold_identity::Settings::default()
     };
-    let modules = modules(identity, egress()?);
+    let modules = modules(ModuleSettings { identity, webhooks: settings.webhooks }, egress()?);
     database.migrate(&migrations(&modules)).await?;
     let logins = database.logins.clone();
     let config = settings.kernel_config(Duties::Everything, logins, secret_key, address.port());

@@ -39,6 +39,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpAddr>,
     /// How people may join.
     pub registration: Registration,
+    /// What the log of deliveries keeps.
+    pub webhooks: freehold_webhooks::Settings,
     /// Seals, if it is set.
     pub secret_key: Option<Vec<u8>>,
     /// May still open.
@@ -125,6 +127,7 @@ impl Settings {
             allowed_origins: allowed_origins(&values)?,
             trusted_proxies: trusted_proxies(&values)?,
             registration: registration(&values)?,
+            webhooks: webhooks(&values)?,
             secret_key: values
                 .text("secret_key")?
                 .map(|key| secret("secret_key", &key))
@@ -247,6 +250,12 @@ fn trusted_proxies(values: &Values) -> Result<Vec<IpAddr>, SettingsError> {
         address.map_err(|_| bad("trusted_proxies", text, "addresses like 10.0.0.1, without masks"))
     };
     addresses.iter().map(parse).collect()
+}
+
+fn webhooks(values: &Values) -> Result<freehold_webhooks::Settings, SettingsError> {
+    let days = number(values, "webhook_bodies_kept_days", 30)?;
+    let bodies_kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    Ok(freehold_webhooks::Settings { bodies_kept })
 }
 
 fn registration(values: &Values) -> Result<Registration, SettingsError> {

@@ -143,6 +143,12 @@ pub const SETTINGS: &[Setting] = &[
          dropped, and what they held is noted.",
     ),
     of(
+        "FREEHOLD_WEBHOOK_BODIES_KEPT_DAYS",
+        "webhook_bodies_kept_days",
+        "30",
+        "Days that the bodies of receivers' answers are kept in the log of deliveries; at least 1.",
+    ),
+    of(
         "FREEHOLD_LOG",
         "log.filter",
         DEFAULT_LOG,

@@ -11,7 +11,7 @@ use crate::fits::misfits;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     let egress = Egress::new(Options::default()).unwrap();
-    let modules = freehold::modules(freehold_identity::Settings::default(), egress);
+    let modules = freehold::modules(Default::default(), egress);
     freehold_kernel::openapi("http://localhost:3000", modules).unwrap()
 });
 

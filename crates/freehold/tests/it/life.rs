@@ -36,7 +36,7 @@ pub(crate) async fn app() -> TestApp {
 
 /// Every module.
 pub(crate) fn modules() -> Vec<freehold_kernel::Module> {
-    freehold::modules(freehold_identity::Settings::default(), egress())
+    freehold::modules(Default::default(), egress())
 }
 
 /// What `freehold up` allows: receivers on this machine, over plain HTTP.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use freehold::ModuleSettings;
 use freehold_identity::{NewOperator, Settings};
 use freehold_kernel::{SystemRole, directory};
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
@@ -21,8 +22,8 @@ fn modules() -> Vec<freehold_kernel::Module> {
         name: "Operator".to_owned(),
         password: PASSWORD.to_owned(),
     };
-    let settings = Settings { operator: Some(operator), ..Settings::default() };
-    freehold::modules(settings, egress())
+    let identity = Settings { operator: Some(operator), ..Settings::default() };
+    freehold::modules(ModuleSettings { identity, ..Default::default() }, egress())
 }
 
 async fn sign_in(app: &TestApp, email: &str) -> Client {

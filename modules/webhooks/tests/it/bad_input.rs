@@ -101,7 +101,7 @@ fn bad_urls() -> Vec<String> {
 
 #[tokio::test]
 async fn no_webhook_is_made_with_a_url_that_leads_inside_or_is_none() {
-    let app = app_with(Policy::default()).await;
+    let app = app_with(Default::default(), Policy::default()).await;
     let tenant = app.tenant("Acme").await;
     let client = app.principal(&tenant).everything();
     for url in bad_urls() {
@@ -118,7 +118,7 @@ async fn no_webhook_is_made_with_a_url_that_leads_inside_or_is_none() {
 
 #[tokio::test]
 async fn no_webhook_is_turned_to_a_url_that_leads_inside_or_is_none() {
-    let app = app_with(Policy::default()).await;
+    let app = app_with(Default::default(), Policy::default()).await;
     let tenant = app.tenant("Acme").await;
     let client = app.principal(&tenant).everything();
     let good = json!({"url": "https://example.org/hook", "events": ["nothing.at_all"]});

@@ -3,6 +3,7 @@
 use freehold_testkit::contract::{self, Fixtures};
 use serde_json::json;
 
+use crate::replays::ended;
 use crate::world::{app, receiver, register, settled};
 
 #[tokio::test]
@@ -16,6 +17,12 @@ async fn every_route_of_webhooks_keeps_the_rules() {
     settled(&client, made.text_of("id"), "pending").await;
     let path = format!("/api/v1/webhooks/{}/replay", made.text_of("id"));
     let replay = client.post(&path, json!({"since": made.text_of("createdAt")})).await;
+    // What goes on in the background must not look as if a refused request had done it.
+    ended(
+        &client,
+        &format!("/api/v1/webhooks/{}/replays/{}", made.text_of("id"), replay.text_of("id")),
+    )
+    .await;
     let fixtures = Fixtures::of(&tenant)
         .id(made.text_of("id"))
         .id(delivery.text_of("id"))

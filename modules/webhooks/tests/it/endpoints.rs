@@ -61,7 +61,7 @@ async fn a_change_carries_its_version_and_leaves_what_is_absent() {
 
 #[tokio::test]
 async fn urls_that_lead_inside_are_refused_with_the_reason() {
-    let app = app_with(Policy::default()).await;
+    let app = app_with(Default::default(), Policy::default()).await;
     let tenant = app.tenant("Acme").await;
     let client = app.principal(&tenant).everything();
     for url in [

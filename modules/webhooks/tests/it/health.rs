@@ -1,11 +1,14 @@
 //! Receivers that fail: told of once, left alone, given up after days, and told of again when they
 //! are back.
 
+use std::time::Duration;
+
+use freehold_egress::Policy;
 use serde_json::{Value, json};
 use wiremock::matchers::method;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::world::{app, arrived, receiver, register, set_clock, settled, tried};
+use crate::world::{app, app_with, arrived, receiver, register, set_clock, settled, tried};
 
 #[tokio::test]
 async fn an_outage_is_told_of_once_and_so_is_its_end() {
@@ -38,8 +41,9 @@ async fn an_outage_is_told_of_once_and_so_is_its_end() {
 }
 
 #[tokio::test]
-async fn what_a_receiver_answered_is_forgotten_after_a_month_and_that_it_did_is_not() {
-    let app = app().await;
+async fn what_a_receiver_answered_is_forgotten_in_time_and_that_it_did_is_not() {
+    let kept = freehold_webhooks::Settings { bodies_kept: Duration::from_secs(2 * 24 * 60 * 60) };
+    let app = app_with(kept, Policy::development()).await;
     let tenant = app.tenant("Acme").await;
     let client = app.principal(&tenant).everything();
     let server = wiremock::MockServer::start().await;
@@ -55,7 +59,7 @@ async fn what_a_receiver_answered_is_forgotten_after_a_month_and_that_it_did_is_
         ids.push(settled(&client, made.text_of("id"), "pending").await["id"].clone());
     }
     sqlx::raw_sql(
-        "update webhooks.attempts set at = at - interval '31 days'
+        "update webhooks.attempts set at = at - interval '49 hours'
          where delivery_id = (select min(delivery_id::text)::uuid from webhooks.attempts);
          update core.schedules set next_at = now() where name = 'webhooks.forget_bodies'",
     )

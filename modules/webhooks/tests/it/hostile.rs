@@ -215,7 +215,8 @@ async fn retry_after_puts_the_next_request_off_by_an_hour_at_most_and_nonsense_b
 async fn hurried(total_ms: u64) -> TestApp {
     let limits = Limits { total: Duration::from_millis(total_ms), ..Limits::default() };
     let options = Options { policy: Policy::development(), limits, ..Options::default() };
-    TestApp::start([freehold_webhooks::module(Egress::new(options).unwrap())]).await
+    TestApp::start([freehold_webhooks::module(Default::default(), Egress::new(options).unwrap())])
+        .await
 }
 
 pub(crate) async fn customer(app: &TestApp, name: &str) -> Client {

@@ -74,7 +74,8 @@ async fn app_that_asks(addresses: Vec<Ipv4Addr>) -> TestApp {
     };
     let limits = Limits { dns_ttl: (Duration::ZERO, Duration::ZERO), ..Limits::default() };
     let options = Options { policy, limits, name_servers, ..Options::default() };
-    TestApp::start([freehold_webhooks::module(Egress::new(options).unwrap())]).await
+    TestApp::start([freehold_webhooks::module(Default::default(), Egress::new(options).unwrap())])
+        .await
 }
 
 async fn serve(socket: UdpSocket, mut addresses: Vec<Ipv4Addr>) {

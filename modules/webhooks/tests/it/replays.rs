@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::world::{app, arrived, receiver, register};
 
 /// Waits, with a deadline, until the replay has ended.
-async fn ended(client: &Client, path: &str) -> Value {
+pub(crate) async fn ended(client: &Client, path: &str) -> Value {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let replay = client.get(path).await.expect(200).json().clone();
@@ -183,4 +183,26 @@ async fn windows_that_are_none_and_a_second_replay_are_refused_and_one_can_be_ca
     theirs.get(&one).await.problem("core.not_found", 404);
     theirs.post(&format!("{one}/cancel"), json!({})).await.problem("core.not_found", 404);
     theirs.post(&replay, &body).await.problem("core.not_found", 404);
+}
+
+#[tokio::test]
+async fn a_replay_has_all_the_retries_that_an_event_has() {
+    let app = app().await;
+    let client = app.principal(&app.tenant("Acme").await).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let webhook = made.text_of("id").to_owned();
+    let path = format!("/api/v1/webhooks/{webhook}");
+    client.patch(&path, json!({"retrySeconds": [1]})).await.expect(200);
+    send(&client, &orders(0, 1)).await;
+    all_settled(&client, &webhook, "failed", 1).await;
+    arrived(&server, 2).await;
+    let body = json!({"since": made.text_of("createdAt")});
+    let replay = client.post(&format!("{path}/replay"), body).await;
+    let replay = ended(&client, &format!("{path}/replays/{}", replay.text_of("id"))).await;
+    assert_eq!(replay["sent"], 1, "{replay}");
+    arrived(&server, 4).await;
+    all_settled(&client, &webhook, "failed", 1).await;
+    let log = client.get(&format!("{path}/deliveries")).await;
+    assert_eq!(log.expect(200).json()["data"][0]["attempts"], 4);
 }

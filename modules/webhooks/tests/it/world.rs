@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 use freehold_egress::{Egress, Options, Policy};
 use freehold_kernel::Timestamp;
 use freehold_testkit::{Answer, Client, Tenant, TestApp};
+use freehold_webhooks::Settings;
 use serde_json::{Value, json};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// Kernel and webhooks; receivers on this machine are allowed.
 pub(crate) async fn app() -> TestApp {
-    app_with(Policy::development()).await
+    app_with(Settings::default(), Policy::development()).await
 }
 
-/// The same with another policy.
-pub(crate) async fn app_with(policy: Policy) -> TestApp {
+/// The same, decided otherwise.
+pub(crate) async fn app_with(settings: Settings, policy: Policy) -> TestApp {
     let egress = Egress::new(Options { policy, ..Options::default() }).unwrap();
-    TestApp::start([freehold_webhooks::module(egress)]).await
+    TestApp::start([freehold_webhooks::module(settings, egress)]).await
 }
 
 /// A receiver that answers with this status.

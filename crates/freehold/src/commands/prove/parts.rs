@@ -71,7 +71,7 @@ async fn timed(
 /// What the binary serves. Webhooks go to receivers on this machine.
 fn every_module() -> anyhow::Result<Vec<Module>> {
     let egress = Egress::new(Options { policy: Policy::development(), ..Options::default() })?;
-    Ok(modules(freehold_identity::Settings::default(), egress))
+    Ok(modules(Default::default(), egress))
 }
 
 async fn catalogue(subject: &Subject) -> anyhow::Result<Part> {
