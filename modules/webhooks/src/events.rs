@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::catalogue::{Candidate, Catalogue};
 use crate::event_keys::{Key, reused};
 use crate::intake::{Brought, Intake, alone};
 
@@ -184,13 +185,21 @@ pub(crate) fn customer_of(subject: &str) -> Option<&str> {
 
 /// Send an event of one's own, or a list of up to 1,000, to the webhooks that want it. A list is
 /// taken whole or not at all.
-#[endpoint("webhooks.reserved_type", "webhooks.event_too_large", "webhooks.id_reused")]
+#[endpoint(
+    "webhooks.reserved_type",
+    "webhooks.event_too_large",
+    "webhooks.id_reused",
+    "webhooks.schema_mismatch",
+    "webhooks.schema_too_costly"
+)]
 async fn send_events(
-    body: OneOrMany<NewEvent, AT_ONCE>,
+    mut body: OneOrMany<NewEvent, AT_ONCE>,
     cx: Cx,
+    State(catalogue): State<Catalogue>,
     State(intake): State<Intake>,
     tx: Option<Tx>,
 ) -> Result<Accepted<Taken>> {
+    check_schemas(&catalogue, &cx, &mut body).await?;
     let (events, is_list) = match body {
         OneOrMany::One(event) => (vec![event], false),
         OneOrMany::Many(events) => (events, true),
@@ -206,6 +215,26 @@ async fn send_events(
     }
     let id = ids.pop().ok_or_else(|| Error::internal("an event without an id"))?;
     Ok(Accepted(Taken::One(EventAccepted { id })))
+}
+
+/// Refuses events that are not as the schema of their type says.
+async fn check_schemas(
+    catalogue: &Catalogue,
+    cx: &Cx,
+    body: &mut OneOrMany<NewEvent, AT_ONCE>,
+) -> Result<()> {
+    let events = match body {
+        OneOrMany::One(event) => vec![(String::new(), event)],
+        OneOrMany::Many(events) => {
+            events.iter_mut().enumerate().map(|(at, event)| (format!("/{at}"), event)).collect()
+        }
+    };
+    let candidates = events.into_iter().map(|(place, event)| Candidate {
+        place,
+        kind: &event.r#type,
+        data: &mut event.data,
+    });
+    catalogue.check(cx, candidates).await
 }
 
 /// Checks what the request brings, each event with its place in the body.
@@ -254,7 +283,7 @@ fn gather(cx: &Cx, events: Vec<NewEvent>, is_list: bool) -> Result<Brought> {
 
 /// The size of its data, and a fingerprint of all that it says.
 fn check(app: &App, place: &str, event: &NewEvent, now: Timestamp) -> Result<(usize, [u8; 32])> {
-    check_word(app, place, &event.r#type)?;
+    check_word(app, &format!("{place}/type"), &event.r#type)?;
     if event.occurred_at.is_some_and(|at| at > now + AHEAD) {
         let words = "at most five minutes ahead of our clock";
         return Err(Error::invalid(format!("{place}/occurredAt"), "webhooks.future", words));
@@ -274,7 +303,7 @@ fn check(app: &App, place: &str, event: &NewEvent, now: Timestamp) -> Result<(us
 }
 
 /// A rule for garde: lower-case words with dots between them.
-fn type_name(name: &str, _: &()) -> garde::Result {
+pub(crate) fn type_name(name: &str, _: &()) -> garde::Result {
     let word = |word: &str| {
         !word.is_empty()
             && word
@@ -296,13 +325,13 @@ fn no_control(text: &str, _: &()) -> garde::Result {
 }
 
 /// The first word of Freehold's own events is Freehold's.
-fn check_word(app: &App, place: &str, name: &str) -> Result<()> {
+pub(crate) fn check_word(app: &App, pointer: &str, name: &str) -> Result<()> {
     let word = name.split('.').next().unwrap_or_default();
     if app.resources().iter().all(|resource| resource.singular != word) {
         return Ok(());
     }
     Err(Error::invalid(
-        format!("{place}/type"),
+        pointer,
         "webhooks.reserved_type",
         format!("events that begin with {word} are Freehold's; take another first word"),
     ))

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bodies;
+mod catalogue;
 mod deliver;
 mod deliveries;
 mod dispatch;
@@ -8,6 +9,7 @@ mod endpoint_acts;
 mod endpoint_input;
 mod endpoints;
 mod event_keys;
+mod event_type_input;
 mod event_types;
 mod events;
 mod filter;
@@ -21,6 +23,9 @@ mod removal;
 mod replays;
 mod request;
 mod retries;
+mod schema;
+mod schema_cost;
+mod schema_parts;
 mod signature;
 
 use std::time::Duration;
@@ -47,13 +52,43 @@ impl Default for Settings {
 /// The webhooks module; every request goes out through `egress`.
 #[must_use]
 pub fn module(settings: Settings, egress: Egress) -> Module {
-    Module::new("webhooks")
+    let catalogue = catalogue::Catalogue::default();
+    let listening = catalogue.clone();
+    permissions_and_events(Module::new("webhooks"))
         .migrations(&MIGRATIONS)
         .resource("webhook", "webhooks")
         .resource("event", "events")
+        .resource("event_type", "event-types")
         .id::<endpoints::Endpoint>()
         .id::<deliveries::Delivery>()
         .id::<replays::Replay>()
+        .routes(endpoints::routes())
+        .routes(endpoint_acts::routes())
+        .routes(replays::routes())
+        .routes(deliveries::routes())
+        .routes(event_types::routes())
+        .routes(events::routes())
+        .on_events(Interest::All, |tx, batch| Box::pin(dispatch::handle(tx, batch)))
+        .batch_job::<deliver::Deliver>()
+        .job::<replays::Resend>()
+        .job::<removal::RemoveLog>()
+        .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
+            Box::pin(event_keys::forget(tx))
+        })
+        .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
+            Box::pin(bodies::forget(tx))
+        })
+        .on_change(move |change| listening.forget(change))
+        .state(catalogue)
+        .state(settings)
+        .state(egress)
+        .state(health::Breakers::default())
+        .state(dispatch::Widths::default())
+        .state(intake::Intake::default())
+}
+
+fn permissions_and_events(module: Module) -> Module {
+    module
         .permission(
             "webhooks:read",
             "See webhooks and deliveries",
@@ -71,6 +106,11 @@ pub fn module(settings: Settings, egress: Egress) -> Module {
             &[Owner, Admin, Member, Agent, Viewer],
         )
         .permission("events:write", "Send events of one's own", &[Owner, Admin, Member])
+        .permission(
+            "event-types:write",
+            "Declare kinds of events of one's own, with schemas",
+            &[Owner, Admin, Member],
+        )
         .publishes::<endpoints::WebhookCreated>()
         .publishes::<endpoints::WebhookUpdated>()
         .publishes::<endpoint_acts::WebhookEnabled>()
@@ -82,25 +122,7 @@ pub fn module(settings: Settings, egress: Egress) -> Module {
         .publishes::<health::DeliveryExhausted>()
         .publishes::<health::DeliveryRecovered>()
         .publishes::<replays::WebhookReplayed>()
-        .routes(endpoints::routes())
-        .routes(endpoint_acts::routes())
-        .routes(replays::routes())
-        .routes(deliveries::routes())
-        .routes(event_types::routes())
-        .routes(events::routes())
-        .on_events(Interest::All, |tx, batch| Box::pin(dispatch::handle(tx, batch)))
-        .batch_job::<deliver::Deliver>()
-        .job::<replays::Resend>()
-        .job::<removal::RemoveLog>()
-        .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
-            Box::pin(event_keys::forget(tx))
-        })
-        .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
-            Box::pin(bodies::forget(tx))
-        })
-        .state(settings)
-        .state(egress)
-        .state(health::Breakers::default())
-        .state(dispatch::Widths::default())
-        .state(intake::Intake::default())
+        .publishes::<event_types::EventTypeCreated>()
+        .publishes::<event_types::EventTypeUpdated>()
+        .publishes::<event_types::EventTypeDeleted>()
 }

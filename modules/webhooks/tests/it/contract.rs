@@ -23,10 +23,12 @@ async fn every_route_of_webhooks_keeps_the_rules() {
         &format!("/api/v1/webhooks/{}/replays/{}", made.text_of("id"), replay.text_of("id")),
     )
     .await;
+    client.post("/api/v1/event-types", json!({"name": "order.paid"})).await.expect(201);
     let fixtures = Fixtures::of(&tenant)
         .id(made.text_of("id"))
         .id(delivery.text_of("id"))
         .id(replay.text_of("id"))
+        .segment("name", "order.paid")
         .only("webhooks");
     contract::check(&app, &fixtures).await;
 }
