@@ -27,6 +27,9 @@ BEYOND_A_SCHEMA = {
     "identity.same_role": "which role the path names",
     "identity.wrong_password": "the password of the caller",
     "webhooks.future": "which moments are to come changes",
+    "webhooks.schema_mismatch": "what the customer's own schema says",
+    "webhooks.schema_refused": "which schemas can be compiled, and at what cost",
+    "webhooks.schema_too_costly": "how much work an event is for the customer's own schema",
     "webhooks.reserved_type": "the words that modules own",
     "webhooks.url_refused": "which addresses may be called",
 }

@@ -208,13 +208,14 @@ struct Check {
 
 impl Check {
     fn event(&mut self, schema: &Schema, event: Candidate<'_>) -> Result<()> {
-        let data = Value::Object(std::mem::take(event.data));
-        self.steps = self.steps.saturating_add(STEPS_EACH).saturating_add(steps_for(&data));
-        let violations = schema.violations(&data, &mut self.steps);
-        if let Value::Object(data) = data {
-            *event.data = data;
+        let Candidate { place, data, .. } = event;
+        let whole = Value::Object(std::mem::take(data));
+        self.steps = self.steps.saturating_add(STEPS_EACH).saturating_add(steps_for(&whole));
+        let violations = schema.violations(&whole, &mut self.steps);
+        if let Value::Object(whole) = whole {
+            *data = whole;
         }
-        let parent = format!("{}/data", event.place);
+        let parent = format!("{place}/data");
         let violations = violations.map_err(|_| {
             let words =
                 "takes too many steps to check against the schema of its type; make that simpler";

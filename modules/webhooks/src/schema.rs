@@ -125,3 +125,150 @@ fn shortened(words: &str) -> String {
 pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn understood(schema: &Value) -> Result<Schema, Violation> {
+        Schema::understand(schema.as_object().unwrap())
+    }
+
+    /// Chains of definitions, each leading to the next one in this way, as long as a schema may be.
+    fn chain(link: &dyn Fn(Value) -> Value, draft: &str) -> Value {
+        let of = |length: usize| {
+            let link = |n| link(json!({"$ref": format!("#/definitions/{}", n + 1)}));
+            let mut links: Map<String, Value> =
+                (0..length).map(|n| (n.to_string(), link(n))).collect();
+            links.insert(length.to_string(), json!({"type": "array"}));
+            json!({"$schema": draft, "definitions": links, "$ref": "#/definitions/0"})
+        };
+        let longest = (1..4_000).rev().step_by(50).map(of);
+        longest.into_iter().find(|schema| schema.to_string().len() <= BYTES_MAX).unwrap()
+    }
+
+    #[test]
+    fn the_longest_chains_leave_room_on_the_stack() {
+        let links: [(&str, fn(Value) -> Value); 6] = [
+            ("alone", |next| next),
+            ("allOf", |next| json!({"allOf": [next]})),
+            ("not", |next| json!({"not": next})),
+            ("if", |next| json!({"if": next})),
+            ("properties", |next| json!({"properties": {"a": next}})),
+            ("items", |next| json!({"items": next})),
+        ];
+        let drafts = [
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2020-12/schema",
+        ];
+        let objects = (0..60).fold(json!(1), |inner, _| json!({"a": inner}));
+        let lists = (0..60).fold(json!(1), |inner, _| json!([inner]));
+        for ((name, link), draft) in links.iter().flat_map(|link| drafts.map(|draft| (link, draft)))
+        {
+            let (schema, data) = (chain(link, draft), [objects.clone(), lists.clone()]);
+            let check = move || {
+                let schema = understood(&schema).unwrap();
+                for data in &data {
+                    let _ = schema.violations(data, &mut 1_000_000);
+                }
+            };
+            // Half of what a thread has.
+            let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(check);
+            assert!(thread.unwrap().join().is_ok(), "{name}, {draft}");
+        }
+    }
+
+    #[test]
+    fn a_check_without_steps_ends_and_one_that_is_cut_short_leaves_nothing_behind() {
+        let schema = understood(&json!({"required": ["a"]})).unwrap();
+        let data = json!({"b": 1});
+        assert_eq!(schema.violations(&data, &mut 0), Err(TooCostly));
+        let mut steps = 100;
+        assert_eq!(schema.violations(&data, &mut steps).unwrap()[0].pointer, "/a");
+        assert!(steps < 100);
+    }
+
+    fn data() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            (-2..5).prop_map(Value::from),
+            "[ab]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[ab]", inner, 0..3)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn part(leaf: BoxedStrategy<Value>) -> impl Strategy<Value = Value> {
+        leaf.prop_recursive(4, 24, 3, |inner| {
+            let list = || prop::collection::vec(inner.clone(), 1..3);
+            prop_oneof![
+                list().prop_map(|all| json!({"allOf": all})),
+                list().prop_map(|all| json!({"anyOf": all, "title": "t"})),
+                list().prop_map(|all| json!({"oneOf": all, "minItems": 1})),
+                inner.clone().prop_map(|one| json!({"not": one})),
+                inner.clone().prop_map(|one| json!({"items": one, "uniqueItems": true})),
+                inner.clone().prop_map(|one| json!({"contains": one})),
+                inner.clone().prop_map(|one| json!({"propertyNames": one})),
+                (inner.clone(), inner.clone()).prop_map(
+                    |(a, rest)| json!({"properties": {"a": a}, "additionalProperties": rest})
+                ),
+                (inner.clone(), inner.clone())
+                    .prop_map(|(a, b)| json!({"if": a, "then": b, "else": false})),
+                (inner.clone(), inner.clone()).prop_map(
+                    |(a, b)| json!({"patternProperties": {"^a": a}, "dependencies": {"b": b}})
+                ),
+                (inner.clone(), inner.clone())
+                    .prop_map(|(a, b)| json!({"prefixItems": [a, true], "items": b})),
+            ]
+        })
+    }
+
+    fn schema() -> impl Strategy<Value = Value> {
+        let leaf = || {
+            prop_oneof![
+                any::<bool>().prop_map(Value::from),
+                prop::sample::select(vec!["object", "array", "string", "integer"])
+                    .prop_map(|kind| json!({"type": kind})),
+                Just(json!({"required": ["a"]})),
+                Just(json!({"minimum": 2, "maxLength": 1})),
+                Just(json!({"enum": [1, "a", {"a": 1}]})),
+                Just(json!({"pattern": "^a"})),
+            ]
+        };
+        let defined = (part(leaf().boxed()), part(leaf().boxed()));
+        let reference = prop::sample::select(vec!["#/$defs/a", "#/$defs/b~1%20c"])
+            .prop_map(|place| json!({"$ref": place, "minProperties": 1}));
+        let drafts = vec![
+            "http://json-schema.org/draft-04/schema#",
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2019-09/schema",
+            "https://json-schema.org/draft/2020-12/schema",
+        ];
+        let whole = part(prop_oneof![leaf(), reference].boxed());
+        (defined, whole, prop::sample::select(drafts)).prop_map(|((a, b), whole, draft)| {
+            json!({"$schema": draft, "$defs": {"a": a, "b/ c": b}, "allOf": [whole]})
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn counting_the_cost_changes_nothing_about_what_is_valid(schema in schema(), data in data()) {
+            let plain = jsonschema::options().should_validate_formats(false).build(&schema);
+            let ours = understood(&schema);
+            prop_assert_eq!(plain.is_ok(), ours.is_ok());
+            if let (Ok(plain), Ok(ours)) = (plain, ours) {
+                let found = ours.violations(&data, &mut 1_000_000).unwrap();
+                prop_assert_eq!(plain.is_valid(&data), found.is_empty(), "{:?}", found);
+            }
+        }
+    }
+}

@@ -46,6 +46,8 @@ pub struct Life {
     pub delivery: String,
     /// A replay of what it missed: nothing.
     pub replay: String,
+    /// A kind of event of its own, by its name.
+    pub event_type: String,
     /// The `Idempotency-Key` that the service account was made with.
     pub idempotency_key: String,
     /// Takes what comes later as well.
@@ -86,6 +88,7 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
     let (webhook, delivery, receiver) = receive(&owner, name).await?;
     let replay = json!({"since": "2026-01-01T00:00:00Z"});
     let replay = owner.post(&format!("/api/v1/webhooks/{webhook}/replay"), replay).await?;
+    let event_type = declare(&owner, name).await?;
     tables::fill(subject, tenant).await?;
     Ok(Life {
         name: name.to_owned(),
@@ -102,6 +105,7 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
         webhook,
         delivery,
         replay: text(&replay, "/id")?,
+        event_type,
         idempotency_key,
         receiver,
     })
@@ -129,6 +133,17 @@ pub(super) fn email(name: &str) -> String {
 pub(super) fn named(list: &Value, name: &str) -> anyhow::Result<Value> {
     let found = list["data"].as_array().into_iter().flatten().find(|one| one["name"] == name);
     Ok(found.with_context(|| format!("no {name} in {list}"))?["id"].clone())
+}
+
+/// A kind of event of the tenant's own, with a schema.
+async fn declare(owner: &Ask, name: &str) -> anyhow::Result<String> {
+    let slug = name.to_lowercase().replace(' ', "-");
+    let body = json!({
+        "name": format!("invoice.of-{slug}"), "description": format!("An invoice of {name}"),
+        "schema": {"title": format!("Invoices of {name}"), "required": ["total"]},
+        "sample": {"total": 7, "note": format!("for {name}")},
+    });
+    text(&owner.post("/api/v1/event-types", body).await?, "/name")
 }
 
 /// A webhook that has got an event of the tenant's own product.

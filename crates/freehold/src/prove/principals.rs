@@ -166,8 +166,9 @@ fn side(life: &Life) -> Side {
     Side {
         tenant: life.tenant,
         slug: life.slug.clone(),
+        segments: vec![("name", life.event_type.clone())],
         ids: ids.into(),
-        words: vec![life.name.clone(), life.email.clone()],
+        words: vec![life.name.clone(), life.email.clone(), life.event_type.clone()],
         credential: life.access_token.clone(),
         idempotency_keys: vec![life.idempotency_key.clone()],
     }
@@ -187,6 +188,7 @@ fn bodies(own: &Life, other: &Life) -> Vec<(String, serde_json::Value)> {
         ("POST /api/v1/api-keys", key),
         ("POST /api/v1/webhooks", hook),
         ("POST /api/v1/events", event),
+        ("POST /api/v1/event-types", json!({"name": "order.sent", "schema": {"type": "object"}})),
         ("POST /api/v1/auth/login", into_other),
         ("POST /api/v1/auth/change-password", password),
         ("POST /api/v1/auth/step-up", json!({"password": "not-Tarn3-kelp"})),

@@ -21,6 +21,7 @@ async fn every_route_keeps_the_rules_of_the_api() {
         .id(&life.replay)
         .id(job)
         .segment("queue", "standard")
+        .segment("name", &life.event_type)
         .segment("slug", &life.tenant.slug);
     contract::check(&app, &fixtures).await;
 }

@@ -25,6 +25,8 @@ pub(crate) struct Life {
     pub(crate) delivery: String,
     /// A replay of what the webhook missed.
     pub(crate) replay: String,
+    /// A kind of event of the tenant's own, by its name.
+    pub(crate) event_type: String,
     /// Everything else.
     _lived: life::Life,
 }
@@ -57,6 +59,7 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
         webhook: lived.webhook.clone(),
         delivery: lived.delivery.clone(),
         replay: lived.replay.clone(),
+        event_type: lived.event_type.clone(),
         _lived: lived,
     }
 }

@@ -35,6 +35,7 @@ async fn a_life_leaves_counts_and_no_trace_of_whose_it_was() {
         life.webhook,
         life.delivery,
         life.replay,
+        life.event_type,
         life.service_account,
     ];
     for canary in ids.iter().map(String::as_str).chain(["anary", "@", "http://", "order"]) {

@@ -252,7 +252,7 @@ fn in_headers(route: &Described, cast: &Cast) -> Vec<Attack> {
 
 /// The value of a parameter of the path: a thing of one side.
 fn value_of(segment: &Segment, side: &Side) -> String {
-    let Some(prefix) = &segment.prefix else { return side.slug.clone() };
+    let Some(prefix) = &segment.prefix else { return side.segment(&segment.name) };
     side.id(prefix).map_or_else(|| nothing_like(&format!("{prefix}_")), ToOwned::to_owned)
 }
 

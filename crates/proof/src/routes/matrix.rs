@@ -65,7 +65,7 @@ fn is_stranger(route: &Described, caller: &Caller) -> bool {
 fn request(route: &Described, caller: &Caller, cast: &Cast) -> Request {
     let (stranger, reads) = (is_stranger(route, caller), route.method == "GET");
     let value = |segment: &Segment| {
-        let Some(prefix) = &segment.prefix else { return cast.own.slug.clone() };
+        let Some(prefix) = &segment.prefix else { return cast.own.segment(&segment.name) };
         match cast.own.id(prefix) {
             Some(id) if stranger || reads || route.body.is_some() => id.to_owned(),
             _ => nothing_like(&format!("{prefix}_")),

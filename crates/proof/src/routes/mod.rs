@@ -59,6 +59,9 @@ pub struct Side {
     pub tenant: TenantId,
     /// Its name in URLs.
     pub slug: String,
+    /// Values of parameters of paths that are no ids, by the parameter's name; the slug is that of all
+    /// others.
+    pub segments: Vec<(&'static str, String)>,
     /// A thing of each kind; the prefix says of which.
     pub ids: Vec<String>,
     /// Words that only its own may read: names, addresses.
@@ -70,6 +73,12 @@ pub struct Side {
 }
 
 impl Side {
+    /// What stands in a path for a parameter that is no id.
+    fn segment(&self, name: &str) -> String {
+        let known = self.segments.iter().find(|(known, _)| *known == name);
+        known.map_or(&self.slug, |(_, value)| value).clone()
+    }
+
     /// Its thing of a kind.
     fn id(&self, prefix: &str) -> Option<&str> {
         let is = |id: &&String| id.split('_').next() == Some(prefix);

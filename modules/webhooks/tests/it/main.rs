@@ -6,6 +6,7 @@ mod bad_input;
 mod contract;
 mod deliveries;
 mod endpoints;
+mod event_schemas;
 mod event_types;
 mod events;
 mod health;
