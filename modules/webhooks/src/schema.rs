@@ -139,15 +139,12 @@ mod tests {
 
     /// Chains of definitions, each leading to the next one in this way, as long as a schema may be.
     fn chain(link: &dyn Fn(Value) -> Value, draft: &str) -> Value {
-        let of = |length: usize| {
-            let link = |n| link(json!({"$ref": format!("#/definitions/{}", n + 1)}));
-            let mut links: Map<String, Value> =
-                (0..length).map(|n| (n.to_string(), link(n))).collect();
-            links.insert(length.to_string(), json!({"type": "array"}));
-            json!({"$schema": draft, "definitions": links, "$ref": "#/definitions/0"})
-        };
-        let longest = (1..4_000).rev().step_by(50).map(of);
-        longest.into_iter().find(|schema| schema.to_string().len() <= BYTES_MAX).unwrap()
+        let each = link(json!({"$ref": "#/definitions/1000"})).to_string().len() + 9;
+        let length = (BYTES_MAX - 200) / each;
+        let link = |n| link(json!({"$ref": format!("#/definitions/{}", n + 1)}));
+        let mut links: Map<String, Value> = (0..length).map(|n| (n.to_string(), link(n))).collect();
+        links.insert(length.to_string(), json!({"type": "array"}));
+        json!({"$schema": draft, "definitions": links, "$ref": "#/definitions/0"})
     }
 
     #[test]
