@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_longest_chains_leave_room_on_the_stack() {
-        let links: [(&str, fn(Value) -> Value); 6] = [
+        type Link = fn(Value) -> Value;
+        let links: [(&str, Link); 6] = [
             ("alone", |next| next),
             ("allOf", |next| json!({"allOf": [next]})),
             ("not", |next| json!({"not": next})),
