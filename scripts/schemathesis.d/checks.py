@@ -18,6 +18,7 @@ BEYOND_A_SCHEMA = {
     "core.stale": "which version is the newest",
     "core.unknown": "the service accounts of this tenant",
     "core.reserved": "the slugs that the installation keeps for itself",
+    "identity.page_refused": "which addresses a page can have",
     "identity.password_composition": "a pattern for it would need lookahead, which not all dialects have",
     "identity.password_guessable": "how easy a password is to guess",
     "identity.password_length": "the length is counted after normalisation (NFKC)",

@@ -27,6 +27,9 @@ pub struct Actor {
     pub aal: u8,
     /// When the person last proved who they are; keys prove nobody's presence and have none.
     pub authenticated_at: Option<Timestamp>,
+    /// The one customer of the tenant's to whom they are confined, if they came with a link of the
+    /// portal.
+    pub customer: Option<Arc<str>>,
 }
 
 impl Actor {
@@ -57,6 +60,8 @@ pub enum Principal {
     User(UserId),
     /// A program that belongs to the tenant.
     ServiceAccount(ServiceAccountId),
+    /// A customer of the tenant's, through a link that the tenant gave them.
+    Portal(PortalLinkId),
     /// Freehold itself: schedules, start-up, retention.
     System,
 }
@@ -66,6 +71,7 @@ impl fmt::Display for Principal {
         match self {
             Self::User(id) => id.fmt(f),
             Self::ServiceAccount(id) => id.fmt(f),
+            Self::Portal(id) => id.fmt(f),
             Self::System => f.write_str("system"),
         }
     }
@@ -170,6 +176,16 @@ impl crate::Named for Role {
 /// The id of a role.
 pub type RoleId = crate::Id<Role>;
 
+/// Names a link with which a tenant's customer manages what is theirs.
+pub enum PortalLink {}
+
+impl crate::Named for PortalLink {
+    const PREFIX: &'static str = "ptl";
+}
+
+/// The id of such a link.
+pub type PortalLinkId = crate::Id<PortalLink>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +209,7 @@ mod tests {
             permissions: Permissions::default(),
             aal: 1,
             authenticated_at,
+            customer: None,
         };
         assert!(actor(Some(at(1000))).check_recent(at(1300)).is_ok());
         assert!(actor(Some(at(1001))).check_recent(at(1000)).is_ok(), "clocks of two nodes differ");

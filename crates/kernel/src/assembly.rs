@@ -127,11 +127,12 @@ fn last_of(schema: &'static str, files: &Migrator) -> Option<(&'static str, i64)
 }
 
 /// Prefixes of ids that the kernel hands out itself.
-const OWN_PREFIXES: [&str; 7] = [
+const OWN_PREFIXES: [&str; 8] = [
     directory::Tenant::PREFIX,
     directory::User::PREFIX,
     directory::ServiceAccount::PREFIX,
     crate::actor::Role::PREFIX,
+    crate::actor::PortalLink::PREFIX,
     EventRecord::PREFIX,
     queue::JobName::PREFIX,
     "req",

@@ -31,7 +31,9 @@ mod time;
 pub mod trace;
 mod tx;
 
-pub use actor::{Actor, Permissions, Principal, Role, RoleId, SystemRole};
+pub use actor::{
+    Actor, Permissions, PortalLink, PortalLinkId, Principal, Role, RoleId, SystemRole,
+};
 pub use app::{App, migrations, openapi};
 pub use changes::Change;
 pub use claims::Claim;

@@ -80,7 +80,8 @@ impl Tx {
         opening: Opening,
         slot: Slot,
     ) -> Result<Self> {
-        let db = origin.app.database().begin(Access::Tenant(tenant, opening)).await?;
+        let customer = origin.actor.get().and_then(|actor| actor.customer.as_deref());
+        let db = origin.app.database().begin(Access::Tenant(tenant, opening, customer)).await?;
         slot.lock().began = Some(tenant);
         Ok(Self { work: Some(Box::new(Work::new(db, origin, false))), tenant, slot })
     }

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freehold_kernel::ports::Authenticate;
 use freehold_kernel::{
-    Actor, Change, Cx, Error, Module, Principal, Result, ServiceAccountId, TenantId, Timestamp,
-    UserId,
+    Actor, Change, Cx, Error, Module, PortalLinkId, Principal, Result, ServiceAccountId, TenantId,
+    Timestamp, UserId,
 };
 use futures_util::future::{BoxFuture, ready};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub(crate) struct Claims {
     /// Seconds since a person proved who they are; programs never do.
     #[serde(default)]
     pub(crate) proved_ago: u64,
+    /// For somebody who came with a link of the portal: whose customer's it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) customer: Option<String>,
 }
 
 impl Claims {
@@ -43,9 +46,10 @@ impl Claims {
     fn read(token: &str, now: Timestamp) -> Option<Actor> {
         let json = URL_SAFE_NO_PAD.decode(token.strip_prefix(MARK)?).ok()?;
         let claims: Self = serde_json::from_slice(&json).ok()?;
-        let principal = match (claims.user, claims.service_account) {
-            (Some(user), None) => Principal::User(user),
-            (None, Some(account)) => Principal::ServiceAccount(account),
+        let principal = match (claims.user, claims.service_account, &claims.customer) {
+            (Some(user), None, None) => Principal::User(user),
+            (None, Some(account), None) => Principal::ServiceAccount(account),
+            (None, None, Some(_)) => Principal::Portal(PortalLinkId::new()),
             _ => return None,
         };
         Some(Actor {
@@ -55,6 +59,7 @@ impl Claims {
             permissions: claims.permissions.into_iter().collect(),
             aal: claims.aal,
             authenticated_at: claims.user.map(|_| now - Duration::from_secs(claims.proved_ago)),
+            customer: claims.customer.map(Into::into),
         })
     }
 }

@@ -76,6 +76,7 @@ impl TestApp {
             permissions: Vec::new(),
             aal: 1,
             proved_ago: 0,
+            customer: None,
         };
         Principal { app: self, claims }
     }
@@ -114,6 +115,15 @@ impl Principal<'_> {
     pub fn service_account(mut self, account: ServiceAccountId) -> Self {
         self.claims.service_account = Some(account);
         self.claims.user = None;
+        self
+    }
+
+    /// A customer of the tenant's, through a link of the portal.
+    #[must_use]
+    pub fn customer(mut self, customer: &str) -> Self {
+        self.claims.user = None;
+        self.claims.service_account = None;
+        self.claims.customer = Some(customer.to_owned());
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use freehold_kernel::{Error, Id, Named, Result, TenantId, Timestamp, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -173,14 +174,19 @@ impl TokenKeys {
     /// # Errors
     /// 503 while there is no key.
     pub fn sign(&self, claims: &Claims) -> Result<String> {
+        self.sign_as(TYPE, claims.iat, claims)
+    }
+
+    /// The same for the claims of another type of token, issued at `iat`.
+    pub(crate) fn sign_as(&self, typ: &str, iat: i64, claims: &impl Serialize) -> Result<String> {
         let keys = self.read();
-        let begun = |key: &&TokenKey| key.signs_from.unix_seconds() <= claims.iat;
+        let begun = |key: &&TokenKey| key.signs_from.unix_seconds() <= iat;
         // A node whose clock is behind may not have seen any begin.
         let key = keys.held.iter().rfind(begun).or_else(|| keys.held.first()).ok_or_else(|| {
             Error::unavailable("core.busy", "The signing keys are being changed; try again.", 1)
         })?;
         let header = Header {
-            typ: Some(TYPE.to_owned()),
+            typ: Some(typ.to_owned()),
             kid: Some(key.kid.clone()),
             ..Header::new(Algorithm::EdDSA)
         };
@@ -203,24 +209,7 @@ impl TokenKeys {
         issuer: &str,
         now: Timestamp,
     ) -> Result<(Claims, String)> {
-        if token.len() > LENGTH_MAX {
-            return Err(invalid());
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
-        let foreign = header.jku.is_some() || header.x5u.is_some() || header.jwk.is_some();
-        if foreign || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
-            return Err(invalid());
-        }
-        let keys = self.read();
-        let kid = header.kid.ok_or_else(invalid)?;
-        let key = keys.held.iter().find(|key| key.kid == kid).ok_or_else(invalid)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_audience(&[issuer]);
-        validation.set_issuer(&[issuer]);
-        // Time is compared below, against the process's clock rather than the system's.
-        validation.validate_exp = false;
-        let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation);
-        let claims = decoded.map_err(|_| invalid())?.claims;
+        let (claims, kid) = self.read_as::<Claims>(TYPE, token, issuer, issuer)?;
         if claims.exp <= now.unix_seconds() {
             return Err(Error::unauthenticated(
                 "identity.token_expired",
@@ -228,6 +217,34 @@ impl TokenKeys {
             ));
         }
         Ok((claims, kid))
+    }
+
+    /// The claims of a token of this type, and which key signed; all is verified but the time.
+    pub(crate) fn read_as<C: DeserializeOwned + Clone>(
+        &self,
+        typ: &str,
+        token: &str,
+        issuer: &str,
+        audience: &str,
+    ) -> Result<(C, String)> {
+        if token.len() > LENGTH_MAX {
+            return Err(invalid());
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        let foreign = header.jku.is_some() || header.x5u.is_some() || header.jwk.is_some();
+        if foreign || header.typ.as_deref() != Some(typ) || header.crit.is_some() {
+            return Err(invalid());
+        }
+        let keys = self.read();
+        let kid = header.kid.ok_or_else(invalid)?;
+        let key = keys.held.iter().find(|key| key.kid == kid).ok_or_else(invalid)?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[audience]);
+        validation.set_issuer(&[issuer]);
+        // Time is compared by the caller, against the process's clock rather than the system's.
+        validation.validate_exp = false;
+        let decoded = jsonwebtoken::decode::<C>(token, &key.verifying, &validation);
+        Ok((decoded.map_err(|_| invalid())?.claims, kid))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Keys> {
@@ -242,6 +259,14 @@ impl TokenKeys {
 /// The same words whatever is wrong with a token.
 pub(crate) fn invalid() -> Error {
     Error::unauthenticated("identity.token_invalid", "This token is not valid.")
+}
+
+/// What a token calls itself. Nothing is verified yet.
+pub(crate) fn type_of(token: &str) -> Option<String> {
+    if token.len() > LENGTH_MAX {
+        return None;
+    }
+    jsonwebtoken::decode_header(token).ok()?.typ
 }
 
 /// Keys shared by sign-in, JWKS and the authenticator.

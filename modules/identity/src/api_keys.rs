@@ -285,7 +285,7 @@ pub(crate) async fn remove_all(tx: &mut Tx, of: Principal) -> Result<()> {
     let (user, account) = match of {
         Principal::User(user) => (Some(*user), None),
         Principal::ServiceAccount(account) => (None, Some(*account)),
-        Principal::System => return Ok(()),
+        Principal::Portal(_) | Principal::System => return Ok(()),
     };
     let tenant = tx.tenant();
     let keys = sqlx::query!(
@@ -313,7 +313,9 @@ fn only_own(tx: &Tx, permission: &str) -> Result<Option<Uuid>> {
         _ if actor.permissions.allow(permission) => None,
         Principal::User(user) => Some(*user),
         // Owns no keys as a person does: the nil id is nobody's.
-        Principal::ServiceAccount(_) | Principal::System => Some(Uuid::nil()),
+        Principal::ServiceAccount(_) | Principal::Portal(_) | Principal::System => {
+            Some(Uuid::nil())
+        }
     })
 }
 

@@ -19,9 +19,10 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use moka::sync::Cache;
 
-use crate::access_token::{Claims, SharedKeys, invalid};
+use crate::access_token::{Claims, SharedKeys, invalid, type_of};
 use crate::api_keys::ApiKeyId;
 use crate::key_secret::{self, KeySecret};
+use crate::portal_token;
 use crate::principal::{self, Standing};
 use crate::reach::Reach;
 use crate::signing_key_rotation::{PUBLISHED, WITHDRAWN};
@@ -88,6 +89,8 @@ impl Authenticate for Authenticator {
             cx.app().metrics().count(&CHECKS, "verified");
             let verified = if key_secret::looks_like_one(credential) {
                 self.verify_key(cx, credential).await?
+            } else if type_of(credential).as_deref() == Some(portal_token::TYPE) {
+                self.verify_portal_token(cx, credential).await?
             } else {
                 self.verify_token(cx, credential).await?
             };
@@ -121,6 +124,7 @@ impl Authenticate for Authenticator {
             "identity.token_expired",
             "identity.session_ended",
             "identity.key_invalid",
+            "identity.portal_link_ended",
             "identity.address_not_allowed",
             "identity.tenant_not_active",
             "tenants.suspended",
@@ -268,7 +272,7 @@ impl Authenticator {
             Principal::ServiceAccount(account) => {
                 principal::service_account(cx.app(), &mut tx, tenant, account).await
             }
-            Principal::System => return Err(invalid()),
+            Principal::Portal(_) | Principal::System => return Err(invalid()),
         }?;
         let permissions = match row.scopes {
             Some(scopes) => scopes.into_iter().collect::<Permissions>().intersect(&held),
@@ -284,12 +288,48 @@ impl Authenticator {
                 permissions,
                 aal: 1,
                 authenticated_at: None,
+                customer: None,
             }),
             expires_at: ends.into_iter().flatten().min().unwrap_or(now),
             stale,
             allowed: row.allowed_ips.iter().filter_map(|network| network.parse().ok()).collect(),
             reach: reach.with_a_key(),
             key: Some((tenant, given.id)),
+        })
+    }
+
+    async fn verify_portal_token(&self, cx: &Cx, token: &str) -> Result<Remembered> {
+        let (issuer, now) = (&cx.app().config().public_url, cx.real_now());
+        let (claims, kid) = portal_token::read(&self.keys, token, issuer, now)?;
+        let (tenant, creator) = (claims.tid, claims.creator().ok_or_else(invalid)?);
+        let mut watched = vec![
+            format!("{WITHDRAWN}:{kid}"),
+            format!("principal:{}", principal::subject(tenant, creator)),
+            format!("tenant:{tenant}"),
+        ];
+        watched.extend(claims.key.map(|key| format!("key:{key}")));
+        // As with access tokens: the flags are up before anything is read.
+        let stale = self.watch(watched);
+        if !self.keys.holds(&kid) {
+            return Err(invalid());
+        }
+        let (standing, until) = portal_token::standing(cx, &claims, creator).await?;
+        let ends = [Timestamp::from_unix_seconds(claims.exp), Some(now + KEY_REMEMBERED), until];
+        Ok(Remembered {
+            actor: Arc::new(Actor {
+                tenant: Some(tenant),
+                principal: Principal::Portal(claims.sub),
+                credential: claims.sub.to_string(),
+                permissions: standing.permissions,
+                aal: 1,
+                authenticated_at: None,
+                customer: Some(claims.customer.into()),
+            }),
+            expires_at: ends.into_iter().flatten().min().unwrap_or(now),
+            stale,
+            allowed: Vec::new(),
+            reach: standing.reach,
+            key: None,
         })
     }
 

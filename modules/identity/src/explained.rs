@@ -15,6 +15,8 @@ impl<A: Authenticate> Authenticate for Explained<A> {
         Box::pin(async move {
             let actor = self.0.authenticate(cx).await?;
             if let Some(known) = &actor
+                // The names of the tenant's roles are none of their business.
+                && known.customer.is_none()
                 && let Some(tenant) = known.tenant
                 && let Access::Permission(permission) = cx.route().access
                 && !known.permissions.allow(permission)

@@ -23,6 +23,8 @@ mod operator;
 mod owners;
 mod password;
 mod permissions;
+mod portal_links;
+mod portal_token;
 mod principal;
 mod reach;
 mod reauthentication;
@@ -100,7 +102,7 @@ pub fn module_with(settings: Settings, authenticator: Arc<Authenticator>) -> Mod
     let keys = authenticator.keys().clone();
     let last_used = authenticator.clone();
     let authenticator = Arc::new(explained::Explained(authenticator));
-    sessions_and_lockout(people_and_roles(Module::new("identity")))
+    portal(sessions_and_lockout(people_and_roles(Module::new("identity"))))
         .migrations(&MIGRATIONS)
         .resource("user", "users")
         .resource("session", "sessions")
@@ -192,6 +194,19 @@ fn people_and_roles(module: Module) -> Module {
         .routes(permissions::routes())
         .routes(members::routes())
         .routes(member_removal::routes())
+}
+
+/// Links for customers of the tenant's.
+fn portal(module: Module) -> Module {
+    module
+        .resource("portallink", "portal-links")
+        .permission(
+            "portal-links:write",
+            "Make links with which customers manage their webhooks",
+            &[Owner, Admin],
+        )
+        .publishes::<portal_links::PortalLinkCreated>()
+        .routes(portal_links::routes())
 }
 
 /// Where people are signed in, and what keeps others from it.

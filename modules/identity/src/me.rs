@@ -75,7 +75,9 @@ async fn me(cx: Cx) -> Result<Json<Me>> {
         Principal::User(id) => {
             (Some(session::person(&mut tx, id).await?), session::tenants_of(&mut tx, id).await?)
         }
-        Principal::ServiceAccount(_) | Principal::System => (None, Vec::new()),
+        Principal::ServiceAccount(_) | Principal::Portal(_) | Principal::System => {
+            (None, Vec::new())
+        }
     };
     let tenants = tenants
         .into_iter()

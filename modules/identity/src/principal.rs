@@ -110,6 +110,7 @@ pub(crate) fn actor(
         permissions,
         aal: 1,
         authenticated_at: Some(authenticated_at),
+        customer: None,
     })
 }
 

@@ -9,13 +9,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::deliver::{Deliver, Reason};
-use crate::endpoints::EndpointId;
+use crate::endpoints::{EndpointId, confined_to, find as find_endpoint};
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/webhooks/{id}/deliveries")
         .get("/", "webhooks:read", list_deliveries)
+        .portal()
         .get("/{delivery}", "webhooks:read", get_delivery)
+        .portal()
         .post("/{delivery}/retry", "webhooks:write", retry_delivery)
+        .portal()
 }
 
 /// The id of a delivery.
@@ -117,14 +120,8 @@ async fn list_deliveries(
     list: List<DeliveryFilter>,
     mut tx: Tx,
 ) -> Result<Page<Delivery>> {
+    find_endpoint(&mut tx, id).await?;
     let (tenant, after) = (tx.tenant(), list.after::<Uuid>()?);
-    sqlx::query!(
-        "select id from webhooks.endpoints where tenant_id = $1 and id = $2",
-        *tenant,
-        *id
-    )
-    .fetch_one(tx.db())
-    .await?;
     let deliveries = sqlx::query_as!(
         Delivery,
         r#"select d.id, d.endpoint_id as webhook_id, d.event_id, d.event_type as event,
@@ -175,14 +172,8 @@ async fn retry_delivery(
     Path((id, delivery)): Path<(EndpointId, DeliveryId)>,
     mut tx: Tx,
 ) -> Result<Json<Delivery>> {
+    let endpoint = find_endpoint(&mut tx, id).await?;
     let (tenant, now) = (tx.tenant(), tx.now());
-    let endpoint = sqlx::query!(
-        "select is_active from webhooks.endpoints where tenant_id = $1 and id = $2",
-        *tenant,
-        *id,
-    )
-    .fetch_one(tx.db())
-    .await?;
     if !endpoint.is_active {
         return Err(Error::conflict(
             "webhooks.switched_off",
@@ -205,8 +196,9 @@ async fn retry_delivery(
     Ok(Json(find(&mut tx, id, delivery).await?))
 }
 
+/// One of an endpoint that the caller may see.
 async fn find(tx: &mut Tx, id: EndpointId, delivery: DeliveryId) -> Result<Delivery> {
-    let tenant = tx.tenant();
+    let (tenant, customer) = (tx.tenant(), confined_to(tx));
     let found = sqlx::query_as!(
         Delivery,
         r#"select d.id, d.endpoint_id as webhook_id, d.event_id, d.event_type as event,
@@ -216,10 +208,12 @@ async fn find(tx: &mut Tx, id: EndpointId, delivery: DeliveryId) -> Result<Deliv
          join webhooks.endpoints w on w.tenant_id = d.tenant_id and w.id = d.endpoint_id
          left join core.events e
            on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id
-         where d.tenant_id = $1 and d.endpoint_id = $2 and d.id = $3"#,
+         where d.tenant_id = $1 and d.endpoint_id = $2 and d.id = $3
+           and ($4::text is null or w.customer = $4)"#,
         *tenant,
         *id,
         *delivery,
+        customer.as_deref(),
     )
     .fetch_one(tx.db())
     .await?;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::deliver::{Deliver, Reason};
 use crate::deliveries::DeliveryId;
 use crate::endpoints::EndpointId;
+use crate::events::customer_of;
 use crate::filter::{Filter, Subject};
 
 /// Deliveries that a request makes while it waits; more are left to the outbox, so that no tenant with
@@ -28,19 +29,23 @@ pub(crate) struct Happened<'a> {
     at: Timestamp,
     kind: &'a str,
     data: &'a Value,
+    /// The tenant's customer that it is about. Nothing of ours is about one.
+    customer: Option<&'a str>,
 }
 
 impl<'a> Happened<'a> {
     /// From the outbox.
     fn stored(event: &'a StoredEvent) -> Self {
         let StoredEvent { tenant, id, at, kind, data, .. } = event;
-        Self { tenant: *tenant, id: *id, at: *at, kind, data }
+        let customer = customer_of(&event.source, &event.subject);
+        Self { tenant: *tenant, id: *id, at: *at, kind, data, customer }
     }
 
     /// Just taken.
     pub(crate) fn custom(tenant: TenantId, event: &'a CustomEvent) -> Self {
         let CustomEvent { id, at, kind, data, .. } = event;
-        Self { tenant, id: *id, at: *at, kind, data }
+        let customer = customer_of("custom", &event.subject);
+        Self { tenant, id: *id, at: *at, kind, data, customer }
     }
 }
 
@@ -119,15 +124,23 @@ async fn meet(tx: &mut SystemTx, batch: &[Happened<'_>]) -> Result<Vec<Met>> {
     let kinds: Vec<&str> = batch.iter().map(|event| event.kind).collect();
     let patterns: Vec<String> = batch.iter().map(|event| patterns(event.kind)).collect();
     let ats: Vec<Timestamp> = batch.iter().map(|event| event.at).collect();
+    let customers: Vec<Option<&str>> = batch.iter().map(|event| event.customer).collect();
     let now = tx.real_now();
     let met = sqlx::query_as!(
         Met,
         r#"-- tidy: across tenants because a batch holds events of many
          with met as (
            select e.*, w.id as endpoint_id, w.options ->> 'filter' as filter
-           from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
-             with ordinality as e (tenant_id, id, kind, patterns, at, place)
-           join webhooks.endpoints w on w.tenant_id = e.tenant_id
+           from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $7::text[])
+             with ordinality as e (tenant_id, id, kind, patterns, at, customer, place)
+           -- Looked up apart, for a tenant may have thousands of customers. What is not about a
+           -- customer is none of the customer's business.
+           cross join lateral (
+             select * from webhooks.endpoints
+             where tenant_id = e.tenant_id and customer is null
+             union all
+             select * from webhooks.endpoints
+             where tenant_id = e.tenant_id and customer = e.customer) as w
            where w.is_active and e.kind <> 'webhook.tested'
              and w.events && string_to_array(e.patterns, ',')
          ), made as (
@@ -149,6 +162,7 @@ async fn meet(tx: &mut SystemTx, batch: &[Happened<'_>]) -> Result<Vec<Met>> {
         &patterns,
         ats as _,
         now as _,
+        &customers as _,
     )
     .fetch_all(tx.db())
     .await?;

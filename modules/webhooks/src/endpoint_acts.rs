@@ -17,8 +17,11 @@ const BOTH: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/webhooks/{id}")
         .post("/rotate-secret", "webhooks:write", rotate_secret)
+        .portal()
         .post("/enable", "webhooks:write", enable_webhook)
+        .portal()
         .post("/test", "webhooks:write", test_webhook)
+        .portal()
 }
 
 /// A test was asked for.
@@ -93,6 +96,7 @@ async fn rotate_secret(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<Json<En
 /// Switch an endpoint on again. What it missed is not sent by itself: replay it.
 #[endpoint]
 async fn enable_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<WithEtag<Endpoint>> {
+    find(&mut tx, id).await?;
     let tenant = tx.tenant();
     sqlx::query!(
         "update webhooks.endpoints

@@ -1,6 +1,6 @@
 //! What an endpoint is made from and changed by, and what is refused.
 
-use freehold_kernel::Patch;
+use freehold_kernel::{Patch, rules};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -19,6 +19,11 @@ pub(crate) struct NewEndpoint {
     #[garde(length(max = 2048))]
     #[schema(example = "https://example.org/hooks/freehold", format = "uri", max_length = 2048)]
     pub(crate) url: String,
+    /// Whose it is: your own id of your customer, who may manage it with a portal link;
+    /// one of yours if absent. Stays as it is.
+    #[garde(inner(length(chars, max = 64), custom(rules::readable)))]
+    #[schema(example = "cust_4711", format = "name", max_length = 64)]
+    pub(crate) customer: Option<String>,
     /// Which events: names, `resource.*`, or `*`.
     #[garde(length(min = 1, max = 100), inner(custom(event_pattern)))]
     #[schema(

@@ -1,11 +1,13 @@
 //! Webhook endpoints: where a tenant wants its events.
 
+use std::sync::Arc;
+
 use freehold_egress::Egress;
 use freehold_kernel::{
-    Created, Error, Event, Id, IfMatch, Json, List, Named, NoContent, NoFilter, Page, Patch, Path,
-    Result, Routes, State, Timestamp, Tx, WithEtag, endpoint,
+    Created, Error, Event, Id, IfMatch, Json, List, Named, NoContent, Page, Patch, Path, Result,
+    Routes, State, Timestamp, Tx, WithEtag, endpoint,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json as Kept;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,16 +17,23 @@ use crate::options::{Headers, Options, seal as seal_headers};
 use crate::removal;
 use crate::signature::{HMAC, Secret};
 
-/// Endpoints of one tenant.
+/// Endpoints of one tenant, beside those of its customers.
 const ENDPOINTS_MAX: i64 = 100;
+/// Endpoints of one customer.
+const CUSTOMERS_MAX: i64 = 10;
 
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/webhooks")
         .get("/", "webhooks:read", list_webhooks)
+        .portal()
         .post("/", "webhooks:write", create_webhook)
+        .portal()
         .get("/{id}", "webhooks:read", get_webhook)
+        .portal()
         .patch("/{id}", "webhooks:write", update_webhook)
+        .portal()
         .delete("/{id}", "webhooks:delete", delete_webhook)
+        .portal()
 }
 
 /// The id of an endpoint.
@@ -37,6 +46,9 @@ pub(crate) type EndpointId = Id<Endpoint>;
 pub(crate) struct Endpoint {
     /// The endpoint.
     id: EndpointId,
+    /// Whose it is: your own id of your customer; null for one of yours.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
     /// Where events are sent.
     #[schema(example = "https://example.org/hooks/freehold")]
     url: String,
@@ -136,23 +148,37 @@ pub(crate) struct WebhookDeleted {
     url: String,
 }
 
+/// Which endpoints.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = webhooks::WebhookFilter)]
+struct EndpointFilter {
+    /// Only this customer's.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
+}
+
 /// List webhooks, newest first.
 #[endpoint]
-async fn list_webhooks(list: List<NoFilter>, mut tx: Tx) -> Result<Page<Endpoint>> {
+async fn list_webhooks(list: List<EndpointFilter>, mut tx: Tx) -> Result<Page<Endpoint>> {
     let (tenant, after, now) = (tx.tenant(), list.after::<Uuid>()?, tx.real_now());
+    let customer = confined_to(&tx);
     let endpoints = sqlx::query_as!(
         Endpoint,
-        r#"select id, url, events, description, is_active, disabled_reason, failing_since,
+        r#"select id, customer, url, events, description, is_active, disabled_reason, failing_since,
              header_names, signing, public_key, options as "options: Kept<Options>",
              case when previous_until > $4 then previous_until end as previous_secret_until,
              created_by, created_at, version
            from webhooks.endpoints
            where tenant_id = $1 and ($2::uuid is null or id < $2)
+             and ($5::text is null or customer = $5) and ($6::text is null or customer = $6)
            order by id desc limit $3"#,
         *tenant,
         after,
         list.fetch_limit(),
         now as _,
+        customer.as_deref(),
+        list.filter.customer,
     )
     .fetch_all(tx.db())
     .await?;
@@ -160,14 +186,15 @@ async fn list_webhooks(list: List<NoFilter>, mut tx: Tx) -> Result<Page<Endpoint
 }
 
 /// Register an endpoint. Its signing secret is shown once, in this answer.
-#[endpoint("webhooks.too_many", "webhooks.url_refused")]
+#[endpoint("webhooks.too_many", "webhooks.url_refused", "webhooks.other_customer")]
 async fn create_webhook(
     State(egress): State<Egress>,
     Json(new): Json<NewEndpoint>,
     mut tx: Tx,
 ) -> Result<Created<EndpointWithSecret>> {
     check_url(&egress, &new.url)?;
-    check_count(&mut tx).await?;
+    let customer = whose(&tx, new.customer.clone())?;
+    check_count(&mut tx, customer.as_deref()).await?;
     let (tenant, id, now) = (tx.tenant(), EndpointId::new(), tx.real_now());
     let signing = new.signing.as_deref().unwrap_or(HMAC);
     let secret = Secret::generate(signing)?;
@@ -177,8 +204,8 @@ async fn create_webhook(
     sqlx::query!(
         "insert into webhooks.endpoints
            (tenant_id, id, url, events, description, is_active, signing, public_key, sealed_secret,
-            header_names, sealed_headers, options, created_by, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            header_names, sealed_headers, options, created_by, created_at, customer)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         *tenant,
         *id,
         new.url,
@@ -193,6 +220,7 @@ async fn create_webhook(
         Kept(new.options()) as _,
         created_by,
         now as _,
+        customer,
     )
     .execute(tx.db())
     .await?;
@@ -280,11 +308,14 @@ fn names(headers: &Headers) -> Vec<String> {
 /// Remove an endpoint. Nothing more is sent to it; its delivery log goes within minutes.
 #[endpoint]
 async fn delete_webhook(Path(id): Path<EndpointId>, mut tx: Tx) -> Result<NoContent> {
-    let tenant = tx.tenant();
+    let (tenant, customer) = (tx.tenant(), confined_to(&tx));
     let url = sqlx::query_scalar!(
-        "delete from webhooks.endpoints where tenant_id = $1 and id = $2 returning url",
+        "delete from webhooks.endpoints
+         where tenant_id = $1 and id = $2 and ($3::text is null or customer = $3)
+         returning url",
         *tenant,
         *id,
+        customer.as_deref(),
     )
     .fetch_one(tx.db())
     .await?;
@@ -301,7 +332,9 @@ fn check_url(egress: &Egress, url: &str) -> Result<()> {
         .map_err(|refusal| Error::invalid("/url", "webhooks.url_refused", refusal.to_string()))
 }
 
-async fn check_count(tx: &mut Tx) -> Result<()> {
+/// The tenant has a limit for itself and each of its customers one of their own, so that no customer
+/// learns how many others there are.
+async fn check_count(tx: &mut Tx, customer: Option<&str>) -> Result<()> {
     let tenant = tx.tenant();
     // One at a time, or two could both find the last place free.
     sqlx::query!(
@@ -311,33 +344,57 @@ async fn check_count(tx: &mut Tx) -> Result<()> {
     .fetch_one(tx.db())
     .await?;
     let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from webhooks.endpoints where tenant_id = $1"#,
+        r#"select count(*) as "count!" from webhooks.endpoints
+           where tenant_id = $1 and customer is not distinct from $2"#,
         *tenant,
+        customer,
     )
     .fetch_one(tx.db())
     .await?;
-    if count < ENDPOINTS_MAX {
+    let (most, words) = match customer {
+        None => (ENDPOINTS_MAX, "A tenant has at most 100 webhooks; remove one first."),
+        Some(_) => (CUSTOMERS_MAX, "A customer has at most 10 webhooks; remove one first."),
+    };
+    if count < most {
         return Ok(());
     }
-    Err(Error::forbidden(
-        "webhooks.too_many",
-        format!("A tenant has at most {ENDPOINTS_MAX} webhooks; remove one first."),
-    ))
+    Err(Error::forbidden("webhooks.too_many", words))
 }
 
-/// The endpoint as it is now.
+/// The customer whose endpoints alone this request may see and change; none for the tenant's people
+/// and programs, who see all.
+pub(crate) fn confined_to(tx: &Tx) -> Option<Arc<str>> {
+    tx.actor().ok().and_then(|actor| actor.customer.clone())
+}
+
+/// Whose a new endpoint is.
+fn whose(tx: &Tx, given: Option<String>) -> Result<Option<String>> {
+    match (confined_to(tx), given) {
+        (None, given) => Ok(given),
+        (Some(own), Some(given)) if *own != *given => Err(Error::invalid(
+            "/customer",
+            "webhooks.other_customer",
+            "your own, which it is when this is absent",
+        )),
+        (Some(own), _) => Ok(Some(own.to_string())),
+    }
+}
+
+/// The endpoint as it is now. Whatever is done to an endpoint, or with something of it, begins here.
 pub(crate) async fn find(tx: &mut Tx, id: EndpointId) -> Result<Endpoint> {
-    let (tenant, now) = (tx.tenant(), tx.real_now());
+    let (tenant, now, customer) = (tx.tenant(), tx.real_now(), confined_to(tx));
     let endpoint = sqlx::query_as!(
         Endpoint,
-        r#"select id, url, events, description, is_active, disabled_reason, failing_since,
+        r#"select id, customer, url, events, description, is_active, disabled_reason, failing_since,
              header_names, signing, public_key, options as "options: Kept<Options>",
              case when previous_until > $3 then previous_until end as previous_secret_until,
              created_by, created_at, version
-           from webhooks.endpoints where tenant_id = $1 and id = $2"#,
+           from webhooks.endpoints
+           where tenant_id = $1 and id = $2 and ($4::text is null or customer = $4)"#,
         *tenant,
         *id,
         now as _,
+        customer.as_deref(),
     )
     .fetch_one(tx.db())
     .await?;

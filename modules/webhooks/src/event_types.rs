@@ -21,6 +21,7 @@ const BYTES_MAX: i64 = 4 * 1024 * 1024;
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/event-types")
         .get("/", "events:read", list_event_types)
+        .portal()
         .post("/", "event-types:write", create_event_type)
         .get("/{name}", "events:read", get_event_type)
         .patch("/{name}", "event-types:write", update_event_type)
@@ -112,7 +113,8 @@ pub(crate) struct EventTypeDeleted {
     name: String,
 }
 
-/// List the kinds of events, Freehold's and the tenant's own, with schemas and samples.
+/// List the kinds of events, Freehold's and the tenant's own, with schemas and samples. With a portal
+/// link the tenant's own alone: what happens in the tenant is not its customers' business.
 #[endpoint]
 async fn list_event_types(mut tx: Tx) -> Result<Json<EventTypes>> {
     let tenant = tx.tenant();
@@ -124,7 +126,9 @@ async fn list_event_types(mut tx: Tx) -> Result<Json<EventTypes>> {
     )
     .fetch_all(tx.db())
     .await?;
-    let mut data: Vec<EventType> = tx.app().events().iter().map(of_freehold).collect();
+    let is_customer = tx.actor()?.customer.is_some();
+    let ours = if is_customer { &[] } else { tx.app().events() };
+    let mut data: Vec<EventType> = ours.iter().map(of_freehold).collect();
     data.extend(rows.into_iter().map(EventType::from));
     data.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(Json(EventTypes { data }))

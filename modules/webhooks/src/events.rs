@@ -159,7 +159,7 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
         after_at as _,
         after_id,
         filter.r#type,
-        filter.customer.as_ref().map(|customer| format!("{CUSTOMER}{customer}")),
+        filter.customer.as_deref().map(subject_of),
         filter.since as _,
         filter.until as _,
         list.fetch_limit(),
@@ -170,7 +170,7 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
         id: row.id,
         r#type: row.kind,
         data: row.data,
-        customer: customer_of(&row.subject).map(ToOwned::to_owned),
+        customer: customer_of("custom", &row.subject).map(ToOwned::to_owned),
         occurred_at: row.occurred_at,
         created_at: row.at,
         created_by: row.actor,
@@ -178,9 +178,15 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
     list.page(events.collect(), |event| (event.created_at, *event.id))
 }
 
-/// The caller's customer, where that is what an event is about.
-pub(crate) fn customer_of(subject: &str) -> Option<&str> {
-    subject.strip_prefix(CUSTOMER)
+/// What an event about this customer of the tenant's is about, as it is kept.
+pub(crate) fn subject_of(customer: &str) -> String {
+    format!("{CUSTOMER}{customer}")
+}
+
+/// The tenant's customer, where an event of its own is about one. Our own events never are, whatever
+/// their subject is called.
+pub(crate) fn customer_of<'a>(source: &str, subject: &'a str) -> Option<&'a str> {
+    subject.strip_prefix(CUSTOMER).filter(|_| source == "custom")
 }
 
 /// Send an event of one's own, or a list of up to 1,000, to the webhooks that want it. A list is
@@ -270,7 +276,7 @@ fn gather(cx: &Cx, events: Vec<NewEvent>, is_list: bool) -> Result<Brought> {
             kind: new.r#type,
             actor: sender.clone(),
             subject: match new.customer {
-                Some(customer) => format!("{CUSTOMER}{customer}"),
+                Some(customer) => subject_of(&customer),
                 None => id.to_string(),
             },
             request_id: cx.request_id().to_owned(),

@@ -17,7 +17,8 @@ use crate::deliver::{Deliver, Reason};
 use crate::deliveries::DeliveryId;
 use crate::dispatch::patterns;
 use crate::endpoint_input::event_pattern;
-use crate::endpoints::{EndpointId, find as find_endpoint};
+use crate::endpoints::{EndpointId, confined_to, find as find_endpoint};
+use crate::events::subject_of;
 use crate::filter::{Filter, Subject};
 
 /// Events looked at in one transaction.
@@ -28,9 +29,13 @@ const STEPS: usize = 40;
 pub(crate) fn routes() -> Routes {
     Routes::at("/api/v1/webhooks/{id}")
         .post("/replay", "webhooks:write", replay_webhook)
+        .portal()
         .get("/replays", "webhooks:read", list_replays)
+        .portal()
         .get("/replays/{replay}", "webhooks:read", get_replay)
+        .portal()
         .post("/replays/{replay}/cancel", "webhooks:write", cancel_replay)
+        .portal()
 }
 
 /// The id of a replay.
@@ -228,16 +233,21 @@ async fn cancel_replay(
     Ok(Json(find(&mut tx, id, replay).await?))
 }
 
+/// One of an endpoint that the caller may see.
 async fn find(tx: &mut Tx, id: EndpointId, replay: ReplayId) -> Result<Replay> {
-    let tenant = tx.tenant();
+    let (tenant, customer) = (tx.tenant(), confined_to(tx));
     let found = sqlx::query_as!(
         Replay,
-        "select id, endpoint_id as webhook_id, since, until, events, status, total, looked_at, sent,
-           created_by, created_at, finished_at
-         from webhooks.replays where tenant_id = $1 and endpoint_id = $2 and id = $3",
+        "select r.id, r.endpoint_id as webhook_id, r.since, r.until, r.events, r.status, r.total,
+           r.looked_at, r.sent, r.created_by, r.created_at, r.finished_at
+         from webhooks.replays r
+         join webhooks.endpoints w on w.tenant_id = r.tenant_id and w.id = r.endpoint_id
+         where r.tenant_id = $1 and r.endpoint_id = $2 and r.id = $3
+           and ($4::text is null or w.customer = $4)",
         *tenant,
         *id,
         *replay,
+        customer.as_deref(),
     )
     .fetch_one(tx.db())
     .await?;
@@ -300,6 +310,15 @@ struct Position {
     /// What the endpoint wants now.
     wants: Vec<String>,
     filter: Option<String>,
+    /// Whose endpoint it is, if not the tenant's own.
+    customer: Option<String>,
+}
+
+impl Position {
+    /// What all events are about that are looked at.
+    fn subject(&self) -> Option<String> {
+        self.customer.as_deref().map(subject_of)
+    }
 }
 
 impl Resend {
@@ -331,7 +350,7 @@ impl Resend {
         let position = sqlx::query_as!(
             Position,
             "select r.reached_at, r.reached_id, r.until, r.events, r.total, w.events as wants,
-               w.options ->> 'filter' as filter
+               w.options ->> 'filter' as filter, w.customer
              from webhooks.replays r
              join webhooks.endpoints w on w.tenant_id = r.tenant_id and w.id = r.endpoint_id
              where r.tenant_id = $1 and r.id = $2 and r.status = 'running'
@@ -349,12 +368,14 @@ impl Resend {
         sqlx::query!(
             "update webhooks.replays set total = (
                select count(*) from core.events
-               where tenant_id = $1 and at >= $3 and at < $4)
+               where tenant_id = $1 and at >= $3 and at < $4
+                 and ($5::text is null or (subject = $5 and source = 'custom')))
              where tenant_id = $1 and id = $2",
             *tenant,
             *self.replay,
             position.reached_at as _,
             position.until as _,
+            position.subject(),
         )
         .execute(tx.db())
         .await?;
@@ -372,6 +393,7 @@ impl Resend {
                left join webhooks.deliveries d on d.tenant_id = e.tenant_id
                  and d.id = webhooks.delivery_id(e.id, $2)
                where e.tenant_id = $1 and (e.at, e.id) > ($3, $4) and e.at < $5
+                 and ($8::text is null or (e.subject = $8 and e.source = 'custom'))
                order by e.at, e.id limit $7"#,
             *tenant,
             *self.endpoint,
@@ -380,6 +402,7 @@ impl Resend {
             position.until as _,
             position.filter.is_some(),
             AT_ONCE,
+            position.subject(),
         )
         .fetch_all(tx.db())
         .await?;

@@ -32,6 +32,8 @@ pub async fn cast(subject: &Subject, own: &Life, other: &Life) -> anyhow::Result
     }
     callers.push(belongs("API key", &own.api_key_secret));
     callers.push(belongs("service account", &service_account(subject, own).await?));
+    // One of the tenant's customers: what is the tenant's own is not theirs.
+    callers.push(stranger("portal link", Some(portal_link(subject, own).await?)));
     callers.push(stranger("other tenant's owner", Some(owner_elsewhere(subject, "Third").await?)));
     let operator = Box::pin(operator(subject)).await?;
     let suspended = suspended(subject, &operator).await?;
@@ -94,6 +96,13 @@ async fn service_account(subject: &Subject, life: &Life) -> anyhow::Result<Strin
     let account = owner.post("/api/v1/service-accounts", account).await?;
     let key = json!({"name": "robot", "serviceAccountId": text(&account, "/id")?});
     text(&owner.post("/api/v1/api-keys", key).await?, "/secret")
+}
+
+/// A link for a customer who has nothing yet.
+async fn portal_link(subject: &Subject, life: &Life) -> anyhow::Result<String> {
+    let owner = Ask::nobody(subject)?.with(&life.access_token);
+    let link = json!({"customer": "cust_0001", "expiresInSeconds": 86_400});
+    text(&owner.post("/api/v1/portal-links", link).await?, "/token")
 }
 
 async fn owner_elsewhere(subject: &Subject, name: &str) -> anyhow::Result<String> {

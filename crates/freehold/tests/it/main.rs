@@ -24,6 +24,7 @@ mod nodes;
 mod operators;
 mod own_database;
 mod pgbouncer;
+mod portal;
 mod process;
 mod prove;
 mod receivers;

@@ -114,6 +114,11 @@ async fn use_secrets(freehold: &Talkative) -> Vec<String> {
     for credential in [&forged, &key] {
         freehold.ask("/api/v1/webhooks", Some(credential), json!({"bad": 1})).await;
     }
+    let link = json!({"customer": "cust_1", "pageUrl": "https://app.example.com/"});
+    let (status, link) = freehold.ask("/api/v1/portal-links", owner, link).await;
+    assert_eq!(status, 201, "{link}");
+    let link = text(&link, "token");
+    freehold.ask("/api/v1/webhooks", Some(&link), json!({"bad": 1})).await;
     let secret = receive(freehold, owner).await;
     let mut secrets = vec![PASSWORD, WRONG_PASSWORD, PREVIOUS_KEY, "canary@example.org"];
     secrets.push("Personal Canary");
@@ -122,7 +127,7 @@ async fn use_secrets(freehold: &Talkative) -> Vec<String> {
         secrets.push(text(answer, "accessToken"));
         secrets.push(text(answer, "refreshToken"));
     }
-    secrets.extend([key, forged, secret.trim_start_matches("whsec_").to_owned(), secret]);
+    secrets.extend([link, key, forged, secret.trim_start_matches("whsec_").to_owned(), secret]);
     secrets
 }
 

@@ -38,17 +38,21 @@ const RULES: &[(&str, &str)] = &[
         "select name from tenant_tables where not (relrowsecurity and relforcerowsecurity)",
     ),
     (
-        "{}: freehold_app must have exactly the canonical policy; call core.tenant_table('{}') and write no policy by hand",
+        "{}: freehold_app must have exactly the canonical policy; call core.tenant_table('{}') and write no policy by hand, but for the one, as on webhooks.endpoints, that a column `customer` needs",
         "select t.name from tenant_tables t
+         left join pg_attribute a on a.attrelid = t.oid and a.attname = 'customer' and not a.attisdropped
          where (select array_agg(p.polname::text || ' ' || p.polcmd::text || ' ' || p.polpermissive::text || ' '
                   || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' | '
-                  || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''))
+                  || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '') order by p.polname desc)
                 from pg_policy p
                 where p.polrelid = t.oid
                   and (p.polroles @> array['freehold_app'::regrole::oid] or p.polroles @> array[0::oid]))
            is distinct from array['tenant * true '
              || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid) | '
-             || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid)']",
+             || '(tenant_id = (NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))::uuid)']
+             || case when a.attname is null then '{}' else array['customer * false '
+               || '((COALESCE(current_setting(''app.customer''::text, true), ''''::text) = ''''::text) OR (COALESCE(current_setting(''app.customer''::text, true), ''''::text) = customer)) | '
+               || '((COALESCE(current_setting(''app.customer''::text, true), ''''::text) = ''''::text) OR (COALESCE(current_setting(''app.customer''::text, true), ''''::text) = customer))'] end order by 1",
     ),
     (
         "{}: every key and index of a tenant table begins with tenant_id (claims: only their primary key may not); put it first, and keep what is unique in the whole installation in core.claims",

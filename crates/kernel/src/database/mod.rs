@@ -42,9 +42,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// As whom a transaction runs.
 #[derive(Clone, Copy)]
-pub(crate) enum Access {
-    /// `freehold_app` in one tenant.
-    Tenant(TenantId, Opening),
+pub(crate) enum Access<'a> {
+    /// `freehold_app` in one tenant; confined to one of the tenant's customers, if one is named.
+    Tenant(TenantId, Opening, Option<&'a str>),
     /// `freehold_account`: before a tenant is known.
     Account,
     /// `freehold_platform`: operators.
@@ -94,13 +94,13 @@ impl Database {
 
     /// Begins a transaction in one round trip. The pool does not ping before it hands out a
     /// connection; one that turns out to be dead is replaced.
-    pub(crate) async fn begin(&self, access: Access) -> Result<Db> {
+    pub(crate) async fn begin(&self, access: Access<'_>) -> Result<Db> {
         let pool = match access {
             Access::Tenant(..) => &self.app,
             _ => &self.system,
         };
         let lease = pool.begin(&opening_statement(access)).await?;
-        let read_only = matches!(access, Access::Tenant(_, Opening::ReadOnly));
+        let read_only = matches!(access, Access::Tenant(_, Opening::ReadOnly, _));
         Ok(Db::new(lease, read_only, self.pooler))
     }
 
@@ -159,15 +159,20 @@ const DISPATCH: &str = "begin; set local role freehold_dispatch";
 const BY_KEY: &str = "set local enable_seqscan = off; set local enable_hashjoin = off; \
                       set local enable_mergejoin = off";
 
-/// BEGIN, and who the transaction is, in one simple query. The values are a UUID and a number of
-/// ours, so there is nothing to escape.
-fn opening_statement(access: Access) -> SqlStr {
+/// BEGIN, and who the transaction is, in one simple query. The values are a UUID, a number of ours
+/// and a customer's name letter by letter, so there is nothing to escape.
+fn opening_statement(access: Access<'_>) -> SqlStr {
     let statement = match access {
-        Access::Tenant(tenant, Opening::ReadOnly) => {
-            format!("begin read only; set local app.tenant_id = '{}'", tenant.uuid())
-        }
-        Access::Tenant(tenant, Opening::ReadWrite) => {
-            format!("begin; set local app.tenant_id = '{}'", tenant.uuid())
+        Access::Tenant(tenant, opening, customer) => {
+            let mode = if opening == Opening::ReadOnly { " read only" } else { "" };
+            let tenant = format!("begin{mode}; set local app.tenant_id = '{}'", tenant.uuid());
+            match customer {
+                Some(customer) => {
+                    format!("{tenant}; set local app.customer = {}", spelled(customer))
+                }
+                // Not set is empty: the policies take both for everybody else.
+                None => tenant,
+            }
         }
         Access::Account => "begin; set local role freehold_account".to_owned(),
         Access::Platform => "begin; set local role freehold_platform".to_owned(),
@@ -177,4 +182,11 @@ fn opening_statement(access: Access) -> SqlStr {
         }
     };
     sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(statement))
+}
+
+/// Text as a literal of code points, whatever it says and however the server reads a backslash.
+fn spelled(text: &str) -> String {
+    let letters: String =
+        text.chars().map(|letter| format!("\\U{:08X}", u32::from(letter))).collect();
+    format!("E'{letters}'")
 }

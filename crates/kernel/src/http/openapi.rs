@@ -114,6 +114,7 @@ fn write(refusals: &[&'static str], route: &Route, operation: Operation) -> Valu
         "x-permission": access,
         "x-error-codes": errors,
         "x-rate-limit-class": class,
+        "x-portal": route.portal,
     });
     if let Some(mut body) = operation.body {
         if route.method == Method::PATCH {
@@ -179,6 +180,7 @@ fn policy(
     if route.access != Access::Public {
         errors.push("core.unauthenticated");
         errors.extend(refusals);
+        errors.extend((!route.portal).then_some("core.not_for_portal"));
     }
     if route.recent != Recent::No {
         errors.push("core.step_up_required");

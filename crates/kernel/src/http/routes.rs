@@ -23,6 +23,8 @@ pub struct Route {
     pub recorded: bool,
     /// Whether the caller must have proved a moment ago who they are.
     pub recent: Recent,
+    /// Whether a customer of the tenant's may call it with a link of the portal.
+    pub portal: bool,
     /// The module that declared it.
     pub module: &'static str,
     /// Name, documentation and error codes of the handler.
@@ -128,6 +130,17 @@ impl Routes {
         self.demand(Recent::When(when))
     }
 
+    /// The route before this is open to customers of the tenant's, who come with a link of the portal
+    /// and are confined to what is theirs; every other route refuses them. Its statements say
+    /// `customer`, or look at something that one did.
+    #[must_use]
+    pub fn portal(mut self) -> Self {
+        if let Some(route) = self.routes.last_mut() {
+            route.portal = true;
+        }
+        self
+    }
+
     fn demand(mut self, recent: Recent) -> Self {
         if let Some(route) = self.routes.last_mut() {
             route.recent = recent;
@@ -151,6 +164,7 @@ impl Routes {
             access,
             recorded: false,
             recent: Recent::No,
+            portal: false,
             module: "",
             meta,
             query,

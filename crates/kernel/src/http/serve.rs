@@ -70,8 +70,11 @@ async fn admit_head(cx: &Cx) -> Result<()> {
     if cx.route().recent == Recent::Always {
         cx.signed_in()?.check_recent(cx.real_now())?;
     }
-    if let Some(tenant) = cx.actor().and_then(|actor| actor.tenant) {
-        spend(cx, "tenant", limits.per_tenant, tenant)?;
+    if let Some(actor) = cx.actor()
+        && let Some(tenant) = actor.tenant
+    {
+        // A customer's has a budget of their own: no page of theirs takes the tenant's.
+        spend(cx, "tenant", limits.per_tenant, (tenant, &actor.customer))?;
     }
     Ok(())
 }
@@ -106,6 +109,10 @@ async fn authenticate(cx: &Cx) -> Result<()> {
         cx.sign_in(actor);
     }
     let actor = cx.signed_in()?;
+    if actor.customer.is_some() && !cx.route().portal {
+        let words = "This link is for managing webhooks, and this is not part of that.";
+        return Err(Error::forbidden("core.not_for_portal", words));
+    }
     let Access::Permission(permission) = access else { return Ok(()) };
     cx.tenant()?;
     if actor.permissions.allow(permission) {

@@ -16,10 +16,12 @@ pub struct RouteMutant {
 enum Change {
     Access(Access),
     NotRecent,
+    ForCustomers,
 }
 
 /// Every way to weaken the rule of every route: nobody need be signed in; no permission is needed;
-/// another one, which more roles hold, will do; a recent proof is not asked for.
+/// another one, which more roles hold, will do; a recent proof is not asked for; a tenant's customers
+/// are let in.
 #[must_use]
 pub fn route_mutants(mut modules: Vec<Module>) -> Vec<RouteMutant> {
     let widest = modules
@@ -52,6 +54,9 @@ pub fn route_mutants(mut modules: Vec<Module>) -> Vec<RouteMutant> {
         if route.recent != Recent::No {
             weaken("asks for no recent proof", Change::NotRecent);
         }
+        if !route.portal && route.access != Access::Public {
+            weaken("is open to customers", Change::ForCustomers);
+        }
     }
     mutants
 }
@@ -65,6 +70,7 @@ impl RouteMutant {
             match self.change {
                 Change::Access(access) => route.access = access,
                 Change::NotRecent => route.recent = Recent::No,
+                Change::ForCustomers => route.portal = true,
             }
         }
     }

@@ -41,6 +41,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("lets those in who have no tenant", TENANT,
      "alter policy tenant on {} using (coalesce(tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid, true))"),
     ("has a generous policy beside its own", TENANT, "create policy mutant on {} for select to public using (true)"),
+    ("shows customers each other's rows", OF_CUSTOMERS, "drop policy customer on {}"),
+    ("lets customers read each other's rows", OF_CUSTOMERS, "alter policy customer on {} using (true)"),
+    ("lets customers write each other's rows", OF_CUSTOMERS, "alter policy customer on {} with check (true)"),
     ("does not force its policy on the owner", TENANT, "alter table {} no force row level security"),
     ("has its policy switched off", TENANT, "alter table {} disable row level security"),
     ("belongs to the application", TENANT, "alter table {} owner to freehold_app"),
@@ -85,6 +88,8 @@ const KINDS: &[(&str, &str, &str)] = &[
 
 // What a kind of change is made to: the thing, and what its statement needs to know of it.
 const TENANT: &str = "select name, loose from tables where class in ('tenant', 'claims')";
+const OF_CUSTOMERS: &str = "
+  select t.name, t.loose from tables t join pg_policy p on p.polrelid = t.oid and p.polname = 'customer'";
 const KEYED: &str = "select name, loose, rest from tables where class = 'tenant' and rest <> ''";
 const SPANNING: &str = "
   select name, loose from tables where class in ('global', 'infrastructure')

@@ -91,7 +91,7 @@ impl Matrix {
         let mut text = format!(
             "# Authorization\n\nWhat each kind of principal is answered on each route about things \
              of one tenant: `yes` to those\nwho are let in, or the code of the refusal. Owner to \
-             service account belong to that tenant, the\nothers do not.\n\n\
+             service account belong to that tenant, the\nothers do not; the portal link is one of its customers'.\n\n\
              | route | for | {names} |\n| --- | --- |{rule}\n"
         );
         for (route, cells) in &self.rows {

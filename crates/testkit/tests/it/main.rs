@@ -27,6 +27,7 @@ mod metrics;
 mod months;
 mod outbox;
 mod personal_events;
+mod portal;
 mod protocol;
 mod queue_control;
 mod queue_fairness;

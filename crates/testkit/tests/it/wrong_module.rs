@@ -42,13 +42,22 @@ const TABLES: &[(&str, &str)] = &[
          core.tenant_table('wrong.unforced')",
     ),
     (
+        "create table wrong.unconfined (tenant_id uuid primary key, customer text);
+         comment on table wrong.unconfined is 'tenant: notes';
+         select core.tenant_table('wrong.unconfined')",
+        "wrong.unconfined: freehold_app must have exactly the canonical policy; call \
+         core.tenant_table('wrong.unconfined') and write no policy by hand, but for the one, as on \
+         webhooks.endpoints, that a column `customer` needs",
+    ),
+    (
         "create table wrong.unguarded (tenant_id uuid primary key, note text);
          comment on table wrong.unguarded is 'tenant: notes';
          alter table wrong.unguarded enable row level security;
          alter table wrong.unguarded force row level security;
          grant select on wrong.unguarded to freehold_app",
         "wrong.unguarded: freehold_app must have exactly the canonical policy; call \
-         core.tenant_table('wrong.unguarded') and write no policy by hand",
+         core.tenant_table('wrong.unguarded') and write no policy by hand, but for the one, as on \
+         webhooks.endpoints, that a column `customer` needs",
     ),
     (
         "create table wrong.telltale (tenant_id uuid, id uuid, email text constraint telltale_email unique,

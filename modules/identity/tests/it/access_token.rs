@@ -16,11 +16,11 @@ use crate::accounts::{Account, register, start};
 const ME: &str = "/api/v1/auth/me";
 
 /// The installation's own signing key, stolen, and a token to start from.
-struct Forge {
+pub(crate) struct Forge {
     pair: Ed25519KeyPair,
     public: Vec<u8>,
-    head: Value,
-    claims: Value,
+    pub(crate) head: Value,
+    pub(crate) claims: Value,
 }
 
 fn decode(part: &str) -> Value {
@@ -29,6 +29,11 @@ fn decode(part: &str) -> Value {
 
 impl Forge {
     async fn steal(app: &TestApp, account: &Account) -> Self {
+        Self::of(app, account.access()).await
+    }
+
+    /// To start from this token.
+    pub(crate) async fn of(app: &TestApp, token: &str) -> Self {
         let (id, public, sealed): (Uuid, Vec<u8>, Vec<u8>) =
             sqlx::query_as("select id, public_key, sealed_private from identity.signing_keys")
                 .fetch_one(app.sql())
@@ -37,18 +42,18 @@ impl Forge {
         let place = sha256(&[b"identity.signing_keys.sealed_private", id.as_bytes()]);
         let private = app.kernel().keyring().open("signing key", &place, &sealed);
         let pair = Ed25519KeyPair::from_pkcs8(&private.expect("the private half")).expect("a key");
-        let parts: Vec<&str> = account.access().split('.').collect();
+        let parts: Vec<&str> = token.split('.').collect();
         Self { pair, public, head: decode(parts[0]), claims: decode(parts[1]) }
     }
 
-    fn sign_text(&self, head: &str, claims: &str) -> String {
+    pub(crate) fn sign_text(&self, head: &str, claims: &str) -> String {
         let signed = [head, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
         let signature = self.pair.sign(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// A token with some of the header's and the claims' fields changed, signed with the real key.
-    fn sign(&self, head: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, head: &Value, claims: &Value) -> String {
         let with = |whole: &Value, changes: &Value| {
             let mut whole = whole.clone();
             for (name, value) in changes.as_object().expect("fields") {
@@ -60,7 +65,7 @@ impl Forge {
     }
 
     /// A token whose signature is made in another way.
-    fn sealed_by(&self, head: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    pub(crate) fn sealed_by(&self, head: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
         let token = self.sign(head, &json!({}));
         let (signed, _) = token.rsplit_once('.').expect("three parts");
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))

@@ -14,5 +14,7 @@ mod hostile;
 mod intake;
 mod names;
 mod options;
+mod portal;
+mod portal_events;
 mod replays;
 mod world;
