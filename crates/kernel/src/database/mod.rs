@@ -155,9 +155,11 @@ const DISPATCH: &str = "begin; set local role freehold_dispatch";
 /// the next. PostgreSQL keeps the plans of prepared statements, and one that it made while a table
 /// was empty reads all of the table for ever: measured, 2 ms for each of a batch of 60 rows. Nested
 /// loops alone are left; that they begin with the keys is said by finding rows first, in
-/// a lateral with a limit, and changing them by their `ctid`.
+/// a lateral with a limit, and changing them by their `ctid`. With that the values no longer matter, and
+/// planning anew for them, as PostgreSQL else does, took longer than the statements themselves.
 const BY_KEY: &str = "set local enable_seqscan = off; set local enable_hashjoin = off; \
-                      set local enable_mergejoin = off";
+                      set local enable_mergejoin = off; \
+                      set local plan_cache_mode = force_generic_plan";
 
 /// BEGIN, and who the transaction is, in one simple query. The values are a UUID, a number of ours
 /// and a customer's name letter by letter, so there is nothing to escape.
