@@ -117,6 +117,8 @@ impl Intake {
 /// The oldest that fit together. Two requests with one id cannot: the second one has to see what
 /// became of the first.
 fn next_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    // Whoever has waited too long was told that nothing was taken.
+    waiting.retain(|one| !one.answer.is_closed());
     let (mut events, mut bytes, mut count) = (0, 0, 0);
     let mut keys: HashSet<(Uuid, &str)> = HashSet::new();
     for Waiting { brought, .. } in waiting.iter() {
@@ -135,7 +137,7 @@ fn next_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 async fn commit(app: &Arc<App>, group: Vec<Waiting>) {
     let (brought, waiting): (Vec<Brought>, Vec<_>) =
         group.into_iter().map(|one| (one.brought, one.answer)).unzip();
-    let answers = match together(app, brought.clone(), true).await {
+    let answers = match caught(app, brought.clone(), true).await {
         Ok(answers) => answers,
         Err(error) => {
             tracing::warn!(%error, requests = brought.len(), "events could not be taken together");
@@ -156,12 +158,19 @@ async fn apart(app: &Arc<App>, group: Vec<Brought>, error: &Error) -> Vec<Answer
     for brought in group {
         answers.push(match is_away {
             true => Err(Error::unavailable("core.busy", error.detail(), 1)),
-            false => together(app, vec![brought], false)
+            false => caught(app, vec![brought], false)
                 .await
                 .and_then(|mut answers| answers.pop().unwrap_or_else(|| Ok(Vec::new()))),
         });
     }
     answers
+}
+
+/// As [`together`]; in a task of its own, so that a fault in it is a failure and no more.
+async fn caught(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<Vec<Answer>> {
+    let app = app.clone();
+    let work = tokio::spawn(async move { together(&app, group, at_once).await });
+    work.await.map_err(Error::internal)?
 }
 
 /// Takes all of it in one transaction; one answer for each. `at_once`: their deliveries, too.
@@ -203,4 +212,84 @@ async fn together(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<
     }
     tx.commit().await?;
     Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A request with so many events and these ids of the caller's; still waited for while the second
+    /// part lives.
+    fn request(
+        tenant: TenantId,
+        events: usize,
+        keys: &[&str],
+    ) -> (Waiting, oneshot::Receiver<Answer>) {
+        let event = || {
+            let id = EventId::new();
+            let (kind, actor) = ("order.paid".to_owned(), "system".to_owned());
+            let (subject, request_id) = (id.to_string(), String::new());
+            let at = freehold_kernel::Timestamp::from_unix_seconds(0).unwrap();
+            let (data, occurred_at) = (Value::Null, None);
+            CustomEvent { id, at, kind, actor, subject, request_id, data, occurred_at }
+        };
+        let events: Vec<CustomEvent> = (0..events).map(|_| event()).collect();
+        let keys = keys.iter().map(|text| Key {
+            tenant,
+            text: (*text).to_owned(),
+            event: EventId::new(),
+            fingerprint: [0; 32],
+        });
+        let (keys, ids) = (keys.collect(), Vec::new());
+        let (answer, answered) = oneshot::channel();
+        (Waiting { brought: Brought { tenant, events, keys, ids, bytes: 10 }, answer }, answered)
+    }
+
+    /// How many requests each group takes of those that wait.
+    fn groups(requests: Vec<(Waiting, oneshot::Receiver<Answer>)>) -> Vec<usize> {
+        let (waiting, _answered): (VecDeque<_>, Vec<_>) = requests.into_iter().unzip();
+        let mut waiting = waiting;
+        std::iter::from_fn(|| {
+            let group = next_group(&mut waiting).len();
+            (group > 0).then_some(group)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_group_is_as_large_as_it_may_be_and_one_large_request_is_a_group() {
+        let tenant = TenantId::new();
+        let sized = |sizes: &[usize]| {
+            groups(sizes.iter().map(|size| request(tenant, *size, &[])).collect())
+        };
+        assert_eq!(sized(&[1; 512]), [512]);
+        assert_eq!(sized(&[200, 200, 200, 1]), [2, 2]);
+        assert_eq!(sized(&[1_000, 1_000, 5]), [1, 1, 1]);
+        assert_eq!(sized(&[]), [0_usize; 0]);
+    }
+
+    #[test]
+    fn two_requests_with_one_id_of_a_tenants_are_never_taken_together() {
+        let (one, other) = (TenantId::new(), TenantId::new());
+        let waiting = vec![
+            request(one, 1, &["a"]),
+            request(other, 1, &["a"]),
+            request(one, 1, &["b", "a"]),
+            request(one, 1, &["c"]),
+        ];
+        assert_eq!(groups(waiting), [2, 2]);
+    }
+
+    #[test]
+    fn whoever_has_gone_away_is_left_out() {
+        let tenant = TenantId::new();
+        let (gone, answered) = request(tenant, 1, &["a"]);
+        drop(answered);
+        let (there, _answered) = request(tenant, 1, &["a"]);
+        let mut waiting = VecDeque::from([gone, there]);
+        assert_eq!(next_group(&mut waiting).len(), 1);
+        assert!(waiting.is_empty());
+    }
 }

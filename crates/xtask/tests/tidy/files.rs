@@ -26,7 +26,7 @@ fn the_kernel_has_a_budget_of_lines_of_code() {
         files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     right(&files);
     files.push(("crates/kernel/src/lib.rs", "//! Over.\nconst OVER: u8 = 0;\n"));
-    wrong(&files, "crates/kernel/src/lib.rs:1: 11601 lines of code are more than");
+    wrong(&files, "crates/kernel/src/lib.rs:1: 11701 lines of code are more than");
 }
 
 #[test]
