@@ -19,7 +19,7 @@ fn the_kernel_has_a_budget_of_lines_of_code() {
     let files: Vec<(String, String)> = (0..100)
         .map(|n| {
             let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", of(30));
-            (format!("crates/kernel/src/c{n}.rs"), format!("//! C.\n{}{tests}", of(116)))
+            (format!("crates/kernel/src/c{n}.rs"), format!("//! C.\n{}{tests}", of(117)))
         })
         .collect();
     let mut files: Vec<(&str, &str)> =
