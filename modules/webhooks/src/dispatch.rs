@@ -49,7 +49,7 @@ impl<'a> Happened<'a> {
     }
 }
 
-/// How many receivers the events of a tenant went to lately.
+/// How many receivers the events of a tenant went to, at the most within a minute.
 #[derive(Clone)]
 pub(crate) struct Widths(Cache<TenantId, usize>);
 
@@ -72,7 +72,10 @@ impl Widths {
         batch.iter().for_each(|event| counts.entry(event.tenant).or_default().0 += 1);
         made.for_each(|tenant| counts.entry(tenant).or_default().1 += 1);
         for (tenant, (events, deliveries)) in counts {
-            self.0.insert(tenant, deliveries.div_ceil(events.max(1)));
+            let width = deliveries.div_ceil(events.max(1));
+            if self.0.get(&tenant).is_none_or(|known| known < width) {
+                self.0.insert(tenant, width);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freehold_kernel::{App, CustomEvent, Cx, Error, EventId, Kind, Result, TenantId, Tx};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::dispatch::{self, Happened, Widths};
@@ -83,7 +84,20 @@ impl Default for Intake {
 
 impl Intake {
     /// Takes what a request brings, together with whatever else waits; answered once it is committed.
+    ///
+    /// # Errors
+    /// 503 `core.timeout` when that takes so long that nobody can say whether it was.
     pub(crate) async fn take(&self, app: &Arc<App>, brought: Brought) -> Answer {
+        // Before the request's own time is up, whose refusal says that nothing was changed.
+        let patience = app.config().limits.request_timeout.mul_f64(0.9);
+        timeout(patience, self.take_patiently(app, brought)).await.unwrap_or_else(|_| {
+            let words = "This took too long, and whether the events were taken is not known. Send \
+                         them again with the same ids.";
+            Err(Error::unavailable("core.timeout", words, 1))
+        })
+    }
+
+    async fn take_patiently(&self, app: &Arc<App>, brought: Brought) -> Answer {
         let (answer, mut answered) = oneshot::channel();
         self.waiting().push_back(Waiting { brought, answer });
         tokio::select! {

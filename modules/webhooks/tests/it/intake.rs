@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use freehold_egress::{Egress, Options, Policy};
 use freehold_testkit::{Client, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::world::{app, arrived, receiver, register};
 
@@ -213,4 +215,25 @@ async fn a_webhook_that_is_removed_takes_its_log_along_piece_by_piece() {
     }
     let log = client.get(&format!("/api/v1/webhooks/{stays}/deliveries?limit=50")).await;
     assert_eq!(log.expect(200).json()["data"].as_array().unwrap().len(), 30);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_not_called_undone_and_the_same_id_makes_it_safe() {
+    let egress = Egress::new(Options { policy: Policy::development(), ..Options::default() });
+    let app = TestApp::with([freehold_webhooks::module(Default::default(), egress.unwrap())])
+        .config(|config| config.limits.request_timeout = Duration::from_secs(1))
+        .start()
+        .await;
+    let client = app.principal(&app.tenant("Acme").await).everything();
+    let options = app.sql().connect_options();
+    let mut holder = PgConnection::connect_with(&options).await.unwrap();
+    let hold = "begin; lock table webhooks.event_keys in exclusive mode";
+    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+    let refused = client.post("/api/v1/events", order(1)).expecting_failure().await;
+    refused.problem("core.timeout", 503);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("is not known"), "{detail}");
+    holder.close().await.unwrap();
+    client.post("/api/v1/events", order(1)).await.expect(202);
+    assert_eq!(listed(&client, "").await.len(), 1);
 }
