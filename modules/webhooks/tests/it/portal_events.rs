@@ -1,10 +1,11 @@
 //! Which events reach a customer's endpoint: those about this customer, and nothing else ever.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use freehold_testkit::{Client, Tenant, TestApp};
 use serde_json::{Value, json};
-use wiremock::MockServer;
+use wiremock::{MockServer, Request};
 
 use crate::replays::ended;
 use crate::world::{app, arrived, receiver};
@@ -20,14 +21,27 @@ async fn everything_to(client: &Client, server: &MockServer) -> String {
     client.post("/api/v1/webhooks", body).await.expect(201).text_of("id").to_owned()
 }
 
-/// What a receiver got, as type and number, once so many requests have come.
-async fn got(server: &MockServer, count: usize) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for request in arrived(server, count).await {
+/// Requests as type and number of the events in them.
+fn named(requests: &[Request]) -> BTreeSet<String> {
+    let name = |request: &Request| {
         let body: Value = request.body_json().unwrap();
-        all.insert(format!("{}/{}", body["type"].as_str().unwrap(), body["data"]["n"]));
+        format!("{}/{}", body["type"].as_str().unwrap(), body["data"]["n"])
+    };
+    requests.iter().map(name).collect()
+}
+
+/// What a receiver got, once so many requests have come.
+async fn got(server: &MockServer, count: usize) -> BTreeSet<String> {
+    named(&arrived(server, count).await)
+}
+
+/// Waits, with a deadline, until a receiver has got this.
+async fn heard(server: &MockServer, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !named(&server.received_requests().await.unwrap()).contains(name) {
+        assert!(Instant::now() < deadline, "{name} did not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    all
 }
 
 fn about(n: u32, customer: Option<&str>) -> Value {
@@ -67,12 +81,9 @@ async fn a_customers_endpoint_gets_what_is_about_the_customer_and_nothing_else()
         let many = (100..400).filter(|n| n % 3 == rest);
         many.chain([first]).map(|n| format!("order.paid/{n}")).collect()
     };
-    // Freehold's own events are dispatched in the background: the tenant hears of this one, so that it
+    // Freehold's own events are dispatched in the background: once the tenant has heard of this one, it
     // has been dispatched to whoever gets it.
-    let mut heard = 303;
-    while !got(&to_all, heard).await.contains("webhook.updated/null") {
-        heard = to_all.received_requests().await.unwrap().len() + 1;
-    }
+    heard(&to_all, "webhook.updated/null").await;
     assert_eq!(got(&to_bob, 101).await, numbers(1, 1));
     assert_eq!(got(&to_ada, 101).await, numbers(0, 0));
 
