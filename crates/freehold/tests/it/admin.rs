@@ -75,7 +75,7 @@ async fn platform(app: &TestApp) -> TenantId {
     TenantId::from_uuid(id)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_operator_signs_in_with_the_password_that_was_printed_once() {
     let app = life::app().await;
     assert!(done(admin(&app, &["operator", "list"])).contains("operator add"));
@@ -95,7 +95,7 @@ async fn a_new_operator_signs_in_with_the_password_that_was_printed_once() {
     assert!(no_address.contains("`olga`"), "{no_address}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_known_becomes_an_operator_and_stops_being_one_at_once() {
     let app = life::app().await;
     let ada = life::register(&app, "Ada").await;
@@ -119,7 +119,7 @@ async fn somebody_known_becomes_an_operator_and_stops_being_one_at_once() {
     assert!(again.contains("is no operator"), "{again}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_signed_out_by_hand_is_out_everywhere() {
     let app = life::app().await;
     let (ada, bob) = (life::register(&app, "Ada").await, life::register(&app, "Bob").await);
@@ -138,7 +138,7 @@ async fn whoever_is_signed_out_by_hand_is_out_everywhere() {
     assert!(nobody.contains("nobody@example.org"), "{nobody}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_may_have_leaked_signs_nothing_that_is_taken_and_sessions_go_on() {
     let app = life::app().await;
     let ada = life::register(&app, "Ada").await;

@@ -58,7 +58,7 @@ impl Checks {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_can_start_is_found_well() {
     let (app, folder) = (life::app().await, folder());
     let checks = ask(folder.path(), &[], &complete(&app));
@@ -109,7 +109,7 @@ fn what_a_node_lacks_is_named_with_what_to_do() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_or_may_not_be_served_from_is_told_apart() {
     let (app, folder) = (life::app().await, folder());
     let well = complete(&app);
@@ -173,7 +173,7 @@ fn roles_that_somebody_has_changed_are_found() {
     postgres.stop().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_nobody_has_spoken_of_is_found() {
     let (app, folder) = (life::app().await, folder());
     let socket = app.database_url("postgres");

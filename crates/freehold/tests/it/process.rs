@@ -41,7 +41,9 @@ pub(crate) fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &
     command
 }
 
-/// Gives a command and waits for its end, which must come by itself.
+/// Gives a command and waits for its end, which must come by itself. It holds its thread meanwhile: a
+/// test that has an application of its own lets that run on others, or the command may wait in vain
+/// for a transaction of the application's.
 pub(crate) fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     let mut command = command(folder, arguments, environment);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -34,7 +34,7 @@ async fn execute(app: &TestApp, sql: &'static str) {
     sqlx::raw_sql(sql).execute(app.sql()).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_is_older_than_the_program_is_refused_with_both_versions_and_what_to_do() {
     let (app, folder) = (life::app().await, folder());
     execute(
@@ -52,7 +52,7 @@ async fn a_schema_that_is_older_than_the_program_is_refused_with_both_versions_a
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_without_a_schema_is_told_from_an_old_one() {
     let (app, folder) = (life::app().await, folder());
     let id = Uuid::now_v7().simple().to_string();
@@ -70,7 +70,7 @@ async fn a_database_without_a_schema_is_told_from_an_old_one() {
     assert!(refused.complaint.contains("freehold migrate"), "{}", refused.complaint);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_works_on_the_schema_of_the_next_release() {
     let app = life::app().await;
     let column = "alter table core.users add column next text not null default 'x'";
@@ -89,7 +89,7 @@ async fn a_program_works_on_the_schema_of_the_next_release() {
     life.owner.get("/api/v1/tenant").await.expect(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_two_releases_newer_is_refused_by_everything_and_changed_by_nothing() {
     let (app, folder) = (life::app().await, folder());
     execute(
@@ -120,7 +120,7 @@ async fn a_schema_two_releases_newer_is_refused_by_everything_and_changed_by_not
     assert!(refused.complaint.contains("0.99.0"), "{}", refused.complaint);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn migrating_notes_the_release() {
     let (app, folder) = (life::app().await, folder());
     execute(&app, "delete from core.releases").await;
