@@ -2,10 +2,7 @@
 
 use freehold_kernel::{Result, SystemTx};
 
-use crate::Settings;
-
-/// Bodies of one tenant that go in one tick.
-const AT_ONCE: i64 = 20_000;
+use crate::{Settings, TIDIED_AT_ONCE};
 
 /// Forgets bodies whose time is over. A schedule's tick.
 pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
@@ -26,12 +23,13 @@ pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
              select tenant_id, delivery_id, number from webhooks.attempts
              where tenant_id = t.tenant_id and response_body <> '' and at < $1
              order by at limit $2) as a
+           limit $2
          )
          update webhooks.attempts a set response_body = null
          from old where a.tenant_id = old.tenant_id and a.delivery_id = old.delivery_id
            and a.number = old.number",
         before as _,
-        AT_ONCE,
+        TIDIED_AT_ONCE,
     )
     .execute(tx.db())
     .await?;

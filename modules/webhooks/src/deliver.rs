@@ -11,14 +11,16 @@ use freehold_kernel::{
     Settlement, SystemTx, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sqlx::types::Json as Kept;
 use uuid::Uuid;
 
 use crate::deliveries::DeliveryId;
 use crate::endpoints::{EndpointId, place};
-use crate::health::{self, Breakers, Sign, is_about_deliveries};
+use crate::health::{self, Breakers, GONE_STATUS, Sign, is_about_deliveries};
 use crate::options::{self, CONCURRENCY, Headers, Options};
-use crate::record::{Line, write};
+use crate::record::{HELD, Line, write};
 use crate::request::{Message, Reply, send};
 use crate::retries::{jittered, next};
 use crate::signature::Secret;
@@ -29,7 +31,6 @@ static REQUESTS: Series = Series {
     help: "Requests to receivers of webhooks by what came of them",
     label: "outcome",
 };
-const HELD: &str = "the receiver fails and is left alone for a while";
 const GIVEN_UP: &str = "a fault on our side kept it from being sent; retry it";
 
 /// One delivery, to be tried now.
@@ -73,9 +74,10 @@ pub(crate) enum Plan {
 pub(crate) struct Request {
     message: Message,
     endpoint: EndpointId,
+    customer: Option<String>,
     options: Options,
-    /// Since when the receiver fails.
-    failing_since: Option<Timestamp>,
+    /// The receiver had failed when this was planned.
+    had_failed: bool,
     /// However it fails.
     at_once: bool,
 }
@@ -88,6 +90,8 @@ pub(crate) enum Outcome {
         request: Box<Request>,
         /// What came of it.
         reply: Reply,
+        /// The receiver had failed before.
+        had_failed: bool,
     },
     /// None, for the receiver fails and is left alone for so long.
     Held(Duration),
@@ -150,10 +154,10 @@ impl RunBatch for Deliver {
         let now = tx.real_now();
         let rows = sqlx::query!(
             r#"-- tidy: across tenants because a batch holds deliveries of many
-             select j.place as "place!", w.id as endpoint, w.url, w.is_active, w.signing,
+             select j.place as "place!", w.id as endpoint, w.customer, w.url, w.is_active, w.signing,
                w.sealed_secret, w.sealed_headers, w.options as "options: Kept<Options>",
                w.failing_since, d.event_id, d.event_type, d.attempts - d.attempts_before as "tried!",
-               e.data,
+               e.data::text as "data!",
                case when w.previous_until > $4 then w.previous_sealed_secret end as previous_secret,
                coalesce(e.occurred_at, e.at) as "timestamp!: Timestamp"
              from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
@@ -199,14 +203,15 @@ impl RunBatch for Deliver {
                 event: row.event_id,
                 kind: row.event_type,
                 timestamp: row.timestamp,
-                data: row.data,
+                data: compact(&row.data)?,
                 number: u32::try_from(row.tried).unwrap_or(u32::MAX).saturating_add(1),
             };
             *plan = Plan::Send(Box::new(Request {
                 message,
                 endpoint: row.endpoint,
+                customer: row.customer,
                 options: row.options.0,
-                failing_since: row.failing_since,
+                had_failed: row.failing_since.is_some(),
                 at_once: claimed.job.reason == Reason::Asked,
             }));
         }
@@ -248,6 +253,12 @@ impl RunBatch for Deliver {
         health::note(tx, signs).await?;
         Ok(settlements)
     }
+}
+
+/// JSON without the spaces that PostgreSQL writes. As text: hundreds of these wait for their turn.
+fn compact(data: &str) -> Result<Box<RawValue>> {
+    let data: Value = serde_json::from_str(data)?;
+    Ok(to_raw_value(&data)?)
 }
 
 /// What is kept sealed of an endpoint.
@@ -294,16 +305,24 @@ async fn make(request: Box<Request>, app: &App) -> Result<Outcome> {
     let mut span = Span::of_call("POST to a receiver");
     let reply = send(&egress, app.config().clock.now(), &request.message).await?;
     span.answered(reply.http_status());
-    breakers.note(request.endpoint, reply.arrived());
+    // Requests under way at once were planned before any of them failed.
+    let had_failed = breakers.note(request.endpoint, reply.arrived()) || request.had_failed;
     app.metrics().count(&REQUESTS, reply.outcome());
-    Ok(Outcome::Sent { request, reply })
+    Ok(Outcome::Sent { request, reply, had_failed })
+}
+
+impl Request {
+    /// Where it goes.
+    pub(crate) fn url(&self) -> &str {
+        &self.message.url
+    }
 }
 
 impl Outcome {
     /// What becomes of the job, and after how long it is tried again, if it is.
     fn settlement(&self) -> Result<(Settlement, Option<Duration>)> {
         let (after, why) = match self {
-            Self::Sent { request, reply } => {
+            Self::Sent { request, reply, .. } => {
                 let schedule = request.options.retry_seconds.as_deref();
                 (next(request.message.number, reply, schedule)?, reply.reason())
             }
@@ -319,19 +338,22 @@ impl Outcome {
 
     /// What it says of the receiver.
     fn sign(&self, claimed: &Claimed<Deliver>, at: Timestamp, ends: bool) -> Option<Sign> {
-        let Self::Sent { request, reply } = self else { return None };
-        if is_about_deliveries(&request.message.kind) && reply.status_code != Some(410) {
+        let Self::Sent { request, reply, had_failed } = self else { return None };
+        let is_about_deliveries = is_about_deliveries(&request.message.kind);
+        if is_about_deliveries && reply.status_code != Some(GONE_STATUS) {
             return None;
         }
         Some(Sign {
             tenant: claimed.tenant,
             endpoint: request.endpoint,
+            customer: request.customer.clone(),
+            url: request.message.url.clone(),
             delivery: claimed.job.delivery,
             event: request.message.event,
             at,
-            failing_since: request.failing_since,
             arrived: reply.arrived(),
-            was_last: ends && !reply.arrived() && !is_about_deliveries(&request.message.kind),
+            had_failed: *had_failed,
+            was_last: ends && !reply.arrived() && !is_about_deliveries,
             status_code: reply.status_code,
             error: reply.error.clone(),
         })

@@ -15,9 +15,12 @@ use crate::endpoints::EndpointId;
 use crate::events::customer_of;
 use crate::filter::{Filter, Subject};
 
-/// Deliveries that a request makes while it waits; more are left to the outbox, so that no tenant with
-/// many receivers holds up those whose events are taken with its own.
-const AT_ONCE_MAX: usize = 128;
+/// Deliveries that are made while requests wait: for one of them, for those of a tenant, and for all
+/// that are taken together. More are left to the outbox, so that no tenant with many receivers holds
+/// up those whose events are taken with its own.
+const OF_A_REQUEST_MAX: usize = 128;
+const OF_A_TENANT_MAX: usize = 256;
+const OF_A_GROUP_MAX: usize = 1_024;
 /// Deliveries of an event of a tenant that is not known yet.
 const WIDTH_GUESSED: usize = 8;
 const TENANTS_KNOWN: u64 = 10_000;
@@ -61,12 +64,6 @@ impl Default for Widths {
 }
 
 impl Widths {
-    /// Whether the deliveries of these events are made while a request waits.
-    pub(crate) fn are_few(&self, tenant: TenantId, events: &[CustomEvent]) -> bool {
-        let width = self.0.get(&tenant).unwrap_or(WIDTH_GUESSED).max(1);
-        events.len().saturating_mul(width) <= AT_ONCE_MAX
-    }
-
     fn note(&self, batch: &[Happened<'_>], made: impl Iterator<Item = TenantId>) {
         let mut counts: HashMap<TenantId, (usize, usize)> = HashMap::new();
         batch.iter().for_each(|event| counts.entry(event.tenant).or_default().0 += 1);
@@ -77,6 +74,35 @@ impl Widths {
                 self.0.insert(tenant, width);
             }
         }
+    }
+}
+
+/// What may be made while requests wait, as far as it can be guessed.
+pub(crate) struct Room {
+    widths: Widths,
+    of_tenants: HashMap<TenantId, usize>,
+    of_all: usize,
+}
+
+impl Room {
+    /// For requests that are taken together.
+    pub(crate) fn of(widths: Widths) -> Self {
+        Self { widths, of_tenants: HashMap::new(), of_all: 0 }
+    }
+
+    /// Whether the deliveries of this request's events still find room; takes it, if so.
+    pub(crate) fn takes(&mut self, tenant: TenantId, events: &[CustomEvent]) -> bool {
+        let width = self.widths.0.get(&tenant).unwrap_or(WIDTH_GUESSED).max(1);
+        let wanted = events.len().saturating_mul(width);
+        let of_tenant = self.of_tenants.entry(tenant).or_default();
+        let fits = wanted <= OF_A_REQUEST_MAX
+            && *of_tenant + wanted <= OF_A_TENANT_MAX
+            && self.of_all + wanted <= OF_A_GROUP_MAX;
+        if fits {
+            *of_tenant += wanted;
+            self.of_all += wanted;
+        }
+        fits
     }
 }
 
@@ -125,7 +151,7 @@ async fn meet(tx: &mut SystemTx, batch: &[Happened<'_>]) -> Result<Vec<Met>> {
     let tenants: Vec<Uuid> = batch.iter().map(|event| *event.tenant).collect();
     let ids: Vec<Uuid> = batch.iter().map(|event| *event.id).collect();
     let kinds: Vec<&str> = batch.iter().map(|event| event.kind).collect();
-    let patterns: Vec<String> = batch.iter().map(|event| patterns(event.kind)).collect();
+    let patterns: Vec<String> = batch.iter().map(|event| patterns(event.kind).join(",")).collect();
     let ats: Vec<Timestamp> = batch.iter().map(|event| event.at).collect();
     let customers: Vec<Option<&str>> = batch.iter().map(|event| event.customer).collect();
     let now = tx.real_now();
@@ -239,13 +265,12 @@ fn enqueue(
 
 /// What an endpoint may have written to get this event: `*`, its name, and `prefix.*` for each
 /// prefix.
-pub(crate) fn patterns(kind: &str) -> String {
+pub(crate) fn patterns(kind: &str) -> Vec<String> {
     let prefixes = kind.match_indices('.').map(|(at, _)| format!("{}.*", &kind[..at]));
     std::iter::once("*".to_owned())
         .chain(prefixes)
         .chain(std::iter::once(kind.to_owned()))
-        .collect::<Vec<_>>()
-        .join(",")
+        .collect()
 }
 
 #[cfg(test)]
@@ -254,8 +279,8 @@ mod tests {
     fn an_event_is_wanted_under_its_name_its_prefixes_and_the_star() {
         assert_eq!(
             super::patterns("webhook.delivery.failed"),
-            "*,webhook.*,webhook.delivery.*,webhook.delivery.failed"
+            ["*", "webhook.*", "webhook.delivery.*", "webhook.delivery.failed"]
         );
-        assert_eq!(super::patterns("ping"), "*,ping");
+        assert_eq!(super::patterns("ping"), ["*", "ping"]);
     }
 }

@@ -40,7 +40,7 @@ struct TestSent {
 #[event(type = "webhook.enabled", subject = webhook_id)]
 pub(crate) struct WebhookEnabled {
     /// The endpoint.
-    webhook_id: EndpointId,
+    pub(crate) webhook_id: EndpointId,
 }
 
 /// Somebody asked for a test; its receiver gets this event.

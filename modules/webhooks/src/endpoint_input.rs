@@ -5,10 +5,12 @@ use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::events::is_word;
 use crate::options::{
     Headers, Options, check_filter, check_headers, check_schedule, check_signing, patch_whole,
     patch_wholes, whole, wholes,
 };
+use crate::signature::check_secret;
 
 /// An endpoint to make.
 #[derive(Deserialize, Validate, ToSchema)]
@@ -28,7 +30,7 @@ pub(crate) struct NewEndpoint {
     #[garde(length(min = 1, max = 100), inner(custom(event_pattern)))]
     #[schema(
         example = json!(["user.*"]),
-        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
+        pattern = r"^(\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.(\*|[a-z0-9_-]+))$",
         max_length = 128,
         min_items = 1,
         max_items = 100
@@ -56,6 +58,11 @@ pub(crate) struct NewEndpoint {
     #[garde(inner(custom(check_signing)))]
     #[schema(example = "hmac-sha256", max_length = 20)]
     pub(crate) signing: Option<String>,
+    /// The signing secret that your receiver has already, as from another service: `whsec_` and the
+    /// base64 of 24 to 64 bytes. Absent: a new one. Only with `hmac-sha256`.
+    #[garde(inner(custom(check_secret)))]
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", max_length = 100)]
+    pub(crate) secret: Option<String>,
     /// Seconds from each failed request to the next, 72 hours in all; absent: 5, 10, 20, 40 and 80.
     #[serde(default, deserialize_with = "wholes")]
     #[garde(inner(
@@ -90,7 +97,7 @@ pub(crate) struct UpdateEndpoint {
     #[garde(inner(length(min = 1, max = 100), inner(custom(event_pattern))))]
     #[schema(
         example = json!(["user.*"]),
-        pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
+        pattern = r"^(\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.(\*|[a-z0-9_-]+))$",
         max_length = 128,
         min_items = 1,
         max_items = 100
@@ -161,17 +168,14 @@ impl UpdateEndpoint {
     }
 }
 
-/// A rule for garde: a name, `resource.*`, or `*`.
+/// A rule for garde: a name as events have them, `resource.*`, or `*`.
 pub(crate) fn event_pattern(pattern: &str, _: &()) -> garde::Result {
-    let name = pattern.strip_suffix(".*").unwrap_or(pattern);
-    let named = !name.is_empty()
-        && pattern.len() <= 128
-        && name.split('.').all(|word| {
-            !word.is_empty()
-                && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        });
-    if pattern == "*" || named {
+    let named = match pattern.strip_suffix(".*") {
+        Some(prefix) => prefix.split('.').all(is_word),
+        None => pattern.contains('.') && pattern.split('.').all(is_word),
+    };
+    if pattern == "*" || (named && pattern.len() <= 128) {
         return Ok(());
     }
-    Err(garde::Error::new("a name as in user.created, `user.*`, or `*`"))
+    Err(garde::Error::new("a name as in user.created (lower case), `user.*`, or `*`"))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use freehold_egress::Egress;
 use freehold_kernel::{
     Created, Error, Event, Id, IfMatch, Json, List, Named, NoContent, Page, Patch, Path, Result,
-    Routes, State, Timestamp, Tx, WithEtag, endpoint,
+    Routes, State, TenantId, Timestamp, Tx, WithEtag, endpoint,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json as Kept;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::endpoint_acts::WebhookEnabled;
 use crate::endpoint_input::{NewEndpoint, UpdateEndpoint};
 use crate::options::{Headers, Options, seal as seal_headers};
 use crate::removal;
@@ -46,6 +47,8 @@ pub(crate) type EndpointId = Id<Endpoint>;
 pub(crate) struct Endpoint {
     /// The endpoint.
     id: EndpointId,
+    /// The tenant.
+    tenant_id: TenantId,
     /// Whose it is: your own id of your customer; null for one of yours.
     #[schema(example = "cust_4711")]
     customer: Option<String>,
@@ -165,7 +168,7 @@ async fn list_webhooks(list: List<EndpointFilter>, mut tx: Tx) -> Result<Page<En
     let customer = confined_to(&tx);
     let endpoints = sqlx::query_as!(
         Endpoint,
-        r#"select id, customer, url, events, description, is_active, disabled_reason, failing_since,
+        r#"select id, tenant_id, customer, url, events, description, is_active, disabled_reason, failing_since,
              header_names, signing, public_key, options as "options: Kept<Options>",
              case when previous_until > $4 then previous_until end as previous_secret_until,
              created_by, created_at, version
@@ -186,7 +189,12 @@ async fn list_webhooks(list: List<EndpointFilter>, mut tx: Tx) -> Result<Page<En
 }
 
 /// Register an endpoint. Its signing secret is shown once, in this answer.
-#[endpoint("webhooks.too_many", "webhooks.url_refused", "webhooks.other_customer")]
+#[endpoint(
+    "webhooks.too_many",
+    "webhooks.url_refused",
+    "webhooks.other_customer",
+    "webhooks.secret_refused"
+)]
 async fn create_webhook(
     State(egress): State<Egress>,
     Json(new): Json<NewEndpoint>,
@@ -197,7 +205,13 @@ async fn create_webhook(
     check_count(&mut tx, customer.as_deref()).await?;
     let (tenant, id, now) = (tx.tenant(), EndpointId::new(), tx.real_now());
     let signing = new.signing.as_deref().unwrap_or(HMAC);
-    let secret = Secret::generate(signing)?;
+    let secret = match new.secret.as_deref() {
+        None => Secret::generate(signing)?,
+        Some(text) => Secret::given(text).filter(|_| signing == HMAC).ok_or_else(|| {
+            let words = "cannot be given with ed25519, whose key nobody else may have";
+            Error::invalid("/secret", "webhooks.secret_refused", words)
+        })?,
+    };
     let sealed = tx.seal(&place(&id), secret.bytes()).await?;
     let sealed_headers = seal_headers(&mut tx, &id, &new.headers).await?;
     let created_by = tx.actor()?.principal.to_string();
@@ -277,6 +291,9 @@ async fn update_webhook(
     let after = find(&mut tx, id).await?;
     let event = WebhookUpdated { webhook_id: id, url: after.url.clone() };
     tx.emit_change(event, &before, &after).await?;
+    if after.is_active && !before.is_active {
+        tx.emit(WebhookEnabled { webhook_id: id }).await?;
+    }
     Ok(after.into())
 }
 
@@ -385,7 +402,7 @@ pub(crate) async fn find(tx: &mut Tx, id: EndpointId) -> Result<Endpoint> {
     let (tenant, now, customer) = (tx.tenant(), tx.real_now(), confined_to(tx));
     let endpoint = sqlx::query_as!(
         Endpoint,
-        r#"select id, customer, url, events, description, is_active, disabled_reason, failing_since,
+        r#"select id, tenant_id, customer, url, events, description, is_active, disabled_reason, failing_since,
              header_names, signing, public_key, options as "options: Kept<Options>",
              case when previous_until > $3 then previous_until end as previous_secret_until,
              created_by, created_at, version

@@ -6,6 +6,8 @@ use std::time::Duration;
 use freehold_kernel::{Db, Error, EventId, Result, SystemTx, TenantId, Timestamp};
 use uuid::Uuid;
 
+use crate::TIDIED_AT_ONCE;
+
 /// How long an `id` of the caller's stands for the same event.
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
@@ -138,8 +140,22 @@ pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
     let before = tx.real_now() - KEPT;
     sqlx::query!(
         "-- tidy: across tenants because one statement cleans up after all
-         delete from webhooks.event_keys where created_at < $1",
+         with recursive tenants as (
+           (select tenant_id from webhooks.event_keys order by tenant_id limit 1)
+           union all
+           select n.tenant_id from tenants t cross join lateral (
+             select tenant_id from webhooks.event_keys where tenant_id > t.tenant_id
+             order by tenant_id limit 1) as n
+         ), old as (
+           select k.ctid from tenants t cross join lateral (
+             select ctid from webhooks.event_keys
+             where tenant_id = t.tenant_id and created_at < $1
+             order by created_at limit $2 for update skip locked) as k
+           limit $2
+         )
+         delete from webhooks.event_keys k using old where k.ctid = old.ctid",
         before as _,
+        TIDIED_AT_ONCE,
     )
     .execute(tx.db())
     .await?;

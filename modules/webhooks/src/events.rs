@@ -15,10 +15,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::catalogue::{Candidate, Catalogue};
+use crate::deliveries::PAGE_BYTES_MAX;
 use crate::event_keys::{Key, reused};
 use crate::intake::{Brought, Intake, alone};
 
 const BYTES_MAX: usize = 256 * 1024;
+/// Values in the data of one event, lists and objects among them.
+const VALUES_MAX: usize = 10_000;
+/// Of the largest and the smallest number there is.
+const DIGITS_MAX: usize = 340;
 /// How far the caller's clock may be ahead of ours.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 const AT_ONCE: usize = 1_000;
@@ -94,6 +99,9 @@ struct SentEvent {
     /// Who sent it.
     #[schema(example = "svc_01jz8q6k3mf1g8tvkh4z6c9x2b")]
     created_by: String,
+    /// Whether there is room for it on the page.
+    #[serde(skip)]
+    fits: bool,
 }
 
 /// What to look for.
@@ -146,15 +154,20 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
     let (after_at, after_id) = list.after::<(Timestamp, Uuid)>()?.unzip();
     let (tenant, filter) = (tx.tenant(), &list.filter);
     let rows = sqlx::query!(
-        r#"select id as "id: EventId", at, type as kind, data, subject, actor,
-             coalesce(occurred_at, at) as "occurred_at!: Timestamp"
-           from core.events
-           where tenant_id = $1 and source = 'custom'
-             and ($2::timestamptz is null or (at, id) < ($2, $3))
-             and ($4::text is null or type = $4) and ($5::text is null or subject = $5)
-             and ($6::timestamptz is null or at >= $6)
-             and ($7::timestamptz is null or at < $7)
-           order by at desc, id desc limit $8"#,
+        r#"select id as "id!: EventId", at as "at!: Timestamp", kind as "kind!", data as "data!",
+             subject as "subject!", actor as "actor!", occurred_at as "occurred_at!: Timestamp",
+             coalesce(sum(octet_length(data::text)) over before, 0) < $9 as "fits!"
+           from (
+             select id, at, type as kind, data, subject, actor, coalesce(occurred_at, at) as occurred_at
+             from core.events
+             where tenant_id = $1 and source = 'custom'
+               and ($2::timestamptz is null or (at, id) < ($2, $3))
+               and ($4::text is null or type = $4) and ($5::text is null or subject = $5)
+               and ($6::timestamptz is null or at >= $6)
+               and ($7::timestamptz is null or at < $7)
+             order by at desc, id desc limit $8) as e
+           window before as (order by at desc, id desc rows between unbounded preceding and 1 preceding)
+           order by at desc, id desc"#,
         *tenant,
         after_at as _,
         after_id,
@@ -163,6 +176,7 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
         filter.since as _,
         filter.until as _,
         list.fetch_limit(),
+        PAGE_BYTES_MAX,
     )
     .fetch_all(tx.db())
     .await?;
@@ -174,8 +188,9 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
         occurred_at: row.occurred_at,
         created_at: row.at,
         created_by: row.actor,
+        fits: row.fits,
     });
-    list.page(events.collect(), |event| (event.created_at, *event.id))
+    list.page_while(events.collect(), |event| event.fits, |event| (event.created_at, *event.id))
 }
 
 /// What an event about this customer of the tenant's is about, as it is kept.
@@ -194,6 +209,7 @@ pub(crate) fn customer_of<'a>(source: &str, subject: &'a str) -> Option<&'a str>
 #[endpoint(
     "webhooks.reserved_type",
     "webhooks.event_too_large",
+    "webhooks.future",
     "webhooks.id_reused",
     "webhooks.schema_mismatch",
     "webhooks.schema_too_costly"
@@ -295,12 +311,13 @@ fn check(app: &App, place: &str, event: &NewEvent, now: Timestamp) -> Result<(us
         return Err(Error::invalid(format!("{place}/occurredAt"), "webhooks.future", words));
     }
     let bytes = serde_json::to_vec(&event.data)?;
-    if bytes.len() > BYTES_MAX {
-        return Err(Error::new(
-            Kind::Invalid,
-            "webhooks.event_too_large",
-            "The data of an event may hold 256 KiB.",
-        ));
+    let (mut values, mut digits) = (0, 0);
+    event.data.values().for_each(|value| measure(value, &mut values, &mut digits));
+    if bytes.len() + digits > BYTES_MAX || values > VALUES_MAX {
+        let words = format!(
+            "The data of an event may hold 256 KiB, numbers written out, and {VALUES_MAX} values."
+        );
+        return Err(Error::new(Kind::Invalid, "webhooks.event_too_large", words));
     }
     let at = event.occurred_at.map(Timestamp::unix_ms).unwrap_or_default().to_be_bytes();
     let mut parts = vec![event.r#type.as_bytes(), at.as_slice(), &bytes];
@@ -309,18 +326,35 @@ fn check(app: &App, place: &str, event: &NewEvent, now: Timestamp) -> Result<(us
     Ok((bytes.len(), sha256(&parts)))
 }
 
+/// How many values there are, and how many digits beyond those that came: PostgreSQL writes `1e300`
+/// out, and each value takes far more memory than `0,` takes bytes.
+fn measure(value: &Value, values: &mut usize, digits: &mut usize) {
+    *values += 1;
+    match value {
+        Value::Array(list) => list.iter().for_each(|one| measure(one, values, digits)),
+        Value::Object(fields) => fields.values().for_each(|one| measure(one, values, digits)),
+        Value::Number(number) if number.is_f64() => {
+            let size = number.as_f64().unwrap_or_default().abs();
+            if size != 0.0 && !(1e-5..1e16).contains(&size) {
+                *digits += DIGITS_MAX;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A rule for garde: lower-case words with dots between them.
 pub(crate) fn type_name(name: &str, _: &()) -> garde::Result {
-    let word = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
-    };
-    if name.split('.').all(word) && name.contains('.') {
+    if name.split('.').all(is_word) && name.contains('.') {
         return Ok(());
     }
     Err(garde::Error::new("lower-case words with dots between them, as in order.paid"))
+}
+
+/// Whether this may stand between the dots of a type's name.
+pub(crate) fn is_word(word: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    !word.is_empty() && word.bytes().all(fits)
 }
 
 /// A rule for garde: what can be shown in a log.

@@ -37,15 +37,23 @@ impl Subject {
     }
 }
 
+/// Comparisons, and parentheses, of one expression.
+const COMPARISONS_MAX: usize = 20;
+const PARENTHESES_MAX: usize = 10;
+
 /// Refuses what could cost far more than the data is long: descendants, expressions that begin at the
-/// root inside of others, lists in lists, and regular expressions.
+/// root inside of others, several selectors in one place (each multiplies what the next ones look at),
+/// lists in lists, regular expressions, and too much of anything.
 fn check_cost(text: &str) -> Result<(), String> {
-    let bare = without_strings(text);
+    let mut bare = without_strings(text);
+    bare.retain(|letter| !letter.is_whitespace());
     for (part, name) in [
         ("..", "descendants (..)"),
         ("$", "the root ($); @ is the event's data"),
-        ("match", "regular expressions"),
-        ("search", "regular expressions"),
+        (",", "several names or places at once (,)"),
+        (":", "slices (:)"),
+        ("match(", "regular expressions"),
+        ("search(", "regular expressions"),
     ] {
         if bare.contains(part) {
             return Err(format!("{name} cannot be used in a filter"));
@@ -53,6 +61,13 @@ fn check_cost(text: &str) -> Result<(), String> {
     }
     if bare.matches(['*', '?']).count() > 1 {
         return Err("a filter can look through one list only (* or ?)".to_owned());
+    }
+    let signs = bare.matches(['<', '>']).count() + bare.matches("==").count();
+    if signs + bare.matches("!=").count() > COMPARISONS_MAX {
+        return Err(format!("a filter can compare {COMPARISONS_MAX} times at the most"));
+    }
+    if bare.matches('(').count() > PARENTHESES_MAX {
+        return Err(format!("a filter can have {PARENTHESES_MAX} parentheses at the most"));
     }
     Ok(())
 }
@@ -94,7 +109,9 @@ mod tests {
             ("@.lines[?@.sku == 'c']", false),
             ("length(@.lines) == 2", true),
             ("@['currency'] == \"EUR\"", true),
-            ("@.note == '.. $ match('", false),
+            ("@.note == '.. $ match( a, b:c'", false),
+            ("@.matchId || @.research || @.total > 1", true),
+            ("((((((((((@.total > 100))))))))))", true),
         ] {
             assert_eq!(Filter::parse(filter).unwrap().passes(&subject), passes, "{filter}");
         }
@@ -115,8 +132,24 @@ mod tests {
             "@.a[*][*]",
             "@.a[?@.b[?@.c]]",
             "@.total > 100]; drop",
+            "@.a[0,0]",
+            "@['a', 'b']",
+            "@.a[1:]",
+            "match (@.a, 'x')",
+            "(((((((((((@.total > 100)))))))))))",
         ] {
             assert!(Filter::parse(filter).is_err(), "{filter}");
         }
+        let many = |count| vec!["@ == @"; count].join("&&");
+        assert!(Filter::parse(&many(20)).is_ok() && Filter::parse(&many(21)).is_err());
+    }
+
+    /// Were several selectors in one place allowed, each level would double what the next looks at.
+    #[test]
+    fn deep_data_costs_no_more_than_it_is_long() {
+        let deep = (0..60).fold(json!([]), |inner, _| json!([inner]));
+        let subject = Subject::of(&json!({ "a": deep }));
+        assert!(Filter::parse(&format!("@.a{}", "[0,0]".repeat(60))).is_err());
+        assert!(Filter::parse(&format!("@.a{}", "[0]".repeat(60))).unwrap().passes(&subject));
     }
 }

@@ -1,11 +1,12 @@
 //! How receivers do: when one begins to fail, accepts again, fails for too long or wants no more.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use freehold_egress::{Breaker, BreakerRules};
 use freehold_kernel::{Event, EventId, Result, SystemTx, TenantId, Timestamp};
+use moka::sync::Cache;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -16,6 +17,8 @@ use crate::endpoints::EndpointId;
 /// A receiver that has accepted nothing for so long is switched off.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 const GONE: &str = "the receiver answered 410 Gone";
+/// Of an answer: nothing more is wanted, for good.
+pub(crate) const GONE_STATUS: i32 = 410;
 const FAILING: &str = "the receiver has accepted nothing for 5 days";
 
 /// After so many failures in a row nothing but a probe is sent, for a while that gets longer.
@@ -25,8 +28,15 @@ const RULES: BreakerRules = BreakerRules {
     longest: Duration::from_secs(60),
 };
 
-/// Receivers that are remembered; those that fail beyond that are tried as their schedule says.
-const REMEMBERED_MAX: usize = 10_000;
+/// What is held back comes again one by one, so far apart at the least: a receiver that is dead for
+/// days may have a million deliveries, and looking at all of them again and again would be all that
+/// a node does.
+const APART: Duration = Duration::from_millis(4);
+
+/// Receivers that are remembered, and for how long after the last request or thought of one; those
+/// that fail beyond that are tried as their schedule says.
+const REMEMBERED_MAX: u64 = 10_000;
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// A receiver that accepted what it got has begun to fail.
 #[derive(Serialize, ToSchema, Event)]
@@ -36,6 +46,9 @@ const REMEMBERED_MAX: usize = 10_000;
 pub(crate) struct DeliveryFailed {
     /// The endpoint.
     webhook_id: EndpointId,
+    /// Whose endpoint it is: your own id of your customer; null for one of yours.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
     /// The delivery whose request failed; it is tried again.
     delivery_id: DeliveryId,
     /// The status of the answer, if there was one.
@@ -54,6 +67,9 @@ pub(crate) struct DeliveryFailed {
 pub(crate) struct DeliveryExhausted {
     /// The endpoint.
     webhook_id: EndpointId,
+    /// Whose endpoint it is: your own id of your customer; null for one of yours.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
     /// The delivery; retry it, or replay the time in which it failed.
     delivery_id: DeliveryId,
     /// The event that did not arrive.
@@ -71,6 +87,9 @@ pub(crate) struct DeliveryExhausted {
 pub(crate) struct DeliveryRecovered {
     /// The endpoint.
     webhook_id: EndpointId,
+    /// Whose endpoint it is: your own id of your customer; null for one of yours.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
     /// Since when it had failed.
     failing_since: Timestamp,
 }
@@ -84,6 +103,9 @@ pub(crate) struct DeliveryRecovered {
 pub(crate) struct WebhookDisabled {
     /// The endpoint.
     webhook_id: EndpointId,
+    /// Whose endpoint it is: your own id of your customer; null for one of yours.
+    #[schema(example = "cust_4711")]
+    customer: Option<String>,
     /// Why.
     #[schema(example = "the receiver answered 410 Gone")]
     reason: &'static str,
@@ -93,14 +115,17 @@ pub(crate) struct WebhookDisabled {
 pub(crate) struct Sign {
     pub(crate) tenant: TenantId,
     pub(crate) endpoint: EndpointId,
+    pub(crate) customer: Option<String>,
+    /// Where it went. Should the endpoint lead elsewhere by now, a failure says nothing of that.
+    pub(crate) url: String,
     pub(crate) delivery: DeliveryId,
     pub(crate) event: EventId,
     /// When it was made, by the tenant's clock.
     pub(crate) at: Timestamp,
-    /// Since when the receiver had failed when the request was planned.
-    pub(crate) failing_since: Option<Timestamp>,
     pub(crate) arrived: bool,
-    /// It was the last one of its delivery.
+    /// The receiver may have failed before.
+    pub(crate) had_failed: bool,
+    /// It was the last one of its delivery, and failed.
     pub(crate) was_last: bool,
     pub(crate) status_code: Option<i32>,
     pub(crate) error: Option<String>,
@@ -115,77 +140,89 @@ pub(crate) fn is_about_deliveries(kind: &str) -> bool {
 /// Writes down what requests say of their receivers, and tells whoever listens.
 pub(crate) async fn note(tx: &mut SystemTx, signs: Vec<Sign>) -> Result<()> {
     let (arrived, failed): (Vec<_>, Vec<_>) = signs.into_iter().partition(|sign| sign.arrived);
-    let gone: Vec<&Sign> = failed.iter().filter(|sign| sign.status_code == Some(410)).collect();
-    switch_off(tx, &gone).await?;
+    let gone = failed.iter().filter(|sign| sign.status_code == Some(GONE_STATUS));
+    switch_off(tx, &one_each(gone)).await?;
     let living = |sign: &&Sign| arrived.iter().all(|other| other.endpoint != sign.endpoint);
     fail(tx, &one_each(failed.iter().filter(living))).await?;
-    recover(tx, &one_each(arrived.iter().filter(|sign| sign.failing_since.is_some()))).await?;
-    for sign in failed.iter().filter(|sign| sign.was_last) {
+    recover(tx, &one_each(arrived.iter().filter(|sign| sign.had_failed))).await?;
+    for sign in failed.into_iter().filter(|sign| sign.was_last) {
         let event = DeliveryExhausted {
             webhook_id: sign.endpoint,
+            customer: sign.customer,
             delivery_id: sign.delivery,
             event_id: sign.event,
-            error: sign.error.clone(),
+            error: sign.error,
         };
         tx.emit(sign.tenant, event).await?;
     }
     Ok(())
 }
 
-/// One of each receiver.
+/// One of each receiver, the last one of a delivery if there is one. In one order, so that no two
+/// transactions wait for each other.
 fn one_each<'a>(signs: impl Iterator<Item = &'a Sign>) -> Vec<&'a Sign> {
-    let each: HashMap<EndpointId, &Sign> = signs.map(|sign| (sign.endpoint, sign)).collect();
-    let mut each: Vec<&Sign> = each.into_values().collect();
-    // In one order, so that no two transactions wait for each other.
-    each.sort_by_key(|sign| (*sign.tenant, *sign.endpoint));
-    each
+    let mut each = BTreeMap::new();
+    for sign in signs {
+        let chosen = each.entry((*sign.tenant, *sign.endpoint)).or_insert(sign);
+        if sign.was_last {
+            *chosen = sign;
+        }
+    }
+    each.into_values().collect()
 }
 
 fn ids(signs: &[&Sign]) -> (Vec<Uuid>, Vec<Uuid>) {
     signs.iter().map(|sign| (*sign.tenant, *sign.endpoint)).unzip()
 }
 
-/// Those that begin to fail are told of; those that have failed for too long are switched off.
+/// Those that begin to fail are told of; those that have failed for too long are switched off, once
+/// a delivery has been tried as often as its schedule says: a receiver that is seldom called must
+/// not be lost to a failure that one retry would mend.
 async fn fail(tx: &mut SystemTx, failed: &[&Sign]) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
     let (tenants, endpoints) = ids(failed);
+    let urls: Vec<&str> = failed.iter().map(|sign| sign.url.as_str()).collect();
     let ats: Vec<Timestamp> = failed.iter().map(|sign| sign.at).collect();
-    let limits: Vec<Timestamp> = failed.iter().map(|sign| sign.at - GIVEN_UP_AFTER).collect();
+    let limit = |sign: &&Sign| sign.was_last.then_some(sign.at - GIVEN_UP_AFTER);
+    let limits: Vec<Option<Timestamp>> = failed.iter().map(limit).collect();
     let changed = sqlx::query!(
         r#"-- tidy: across tenants because a batch holds deliveries of many
          update webhooks.endpoints w
          set failing_since = coalesce(w.failing_since, f.at),
            is_active = w.failing_since is null,
-           disabled_reason = case when w.failing_since is not null then $5 end,
+           disabled_reason = case when w.failing_since is not null then $6 end,
            version = version + (w.failing_since is not null)::int
-         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[])
-           as f (tenant_id, id, at, given_up)
-         where w.tenant_id = f.tenant_id and w.id = f.id and w.is_active
+         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[])
+           as f (tenant_id, id, at, given_up, url)
+         where w.tenant_id = f.tenant_id and w.id = f.id and w.is_active and w.url = f.url
            and (w.failing_since is null or w.failing_since < f.given_up)
          returning w.tenant_id, w.id, w.is_active"#,
         &tenants,
         &endpoints,
         ats as _,
         limits as _,
+        &urls as _,
         FAILING,
     )
     .fetch_all(tx.db())
     .await?;
     for row in changed {
-        let tenant = TenantId::from_uuid(row.tenant_id);
         let Some(sign) = failed.iter().find(|sign| sign.endpoint == row.id) else { continue };
+        let (webhook_id, customer) = (row.id, sign.customer.clone());
         if row.is_active {
             let event = DeliveryFailed {
-                webhook_id: row.id,
+                webhook_id,
+                customer,
                 delivery_id: sign.delivery,
                 status_code: sign.status_code,
                 error: sign.error.clone(),
             };
-            tx.emit(tenant, event).await?;
+            tx.emit(sign.tenant, event).await?;
         } else {
-            tx.emit(tenant, WebhookDisabled { webhook_id: row.id, reason: FAILING }).await?;
+            let event = WebhookDisabled { webhook_id, customer, reason: FAILING };
+            tx.emit(sign.tenant, event).await?;
         }
     }
     Ok(())
@@ -197,11 +234,17 @@ async fn recover(tx: &mut SystemTx, arrived: &[&Sign]) -> Result<()> {
     }
     let (tenants, endpoints) = ids(arrived);
     let changed = sqlx::query!(
-        "-- tidy: across tenants because a batch holds deliveries of many
+        r#"-- tidy: across tenants because a batch holds deliveries of many
+         with failing as (
+           select w.tenant_id, w.id, w.failing_since
+           from unnest($1::uuid[], $2::uuid[]) as r (tenant_id, id)
+           join webhooks.endpoints w on w.tenant_id = r.tenant_id and w.id = r.id
+           where w.failing_since is not null
+           for update of w
+         )
          update webhooks.endpoints w set failing_since = null
-         from unnest($1::uuid[], $2::uuid[]) as r (tenant_id, id)
-         where w.tenant_id = r.tenant_id and w.id = r.id and w.failing_since is not null
-         returning w.id",
+         from failing f where w.tenant_id = f.tenant_id and w.id = f.id
+         returning w.id, f.failing_since as "failing_since!: Timestamp""#,
         &tenants,
         &endpoints,
     )
@@ -209,8 +252,12 @@ async fn recover(tx: &mut SystemTx, arrived: &[&Sign]) -> Result<()> {
     .await?;
     for row in changed {
         let Some(sign) = arrived.iter().find(|sign| sign.endpoint == row.id) else { continue };
-        let Some(failing_since) = sign.failing_since else { continue };
-        tx.emit(sign.tenant, DeliveryRecovered { webhook_id: row.id, failing_since }).await?;
+        let event = DeliveryRecovered {
+            webhook_id: row.id,
+            customer: sign.customer.clone(),
+            failing_since: row.failing_since,
+        };
+        tx.emit(sign.tenant, event).await?;
     }
     Ok(())
 }
@@ -220,49 +267,99 @@ async fn switch_off(tx: &mut SystemTx, gone: &[&Sign]) -> Result<()> {
         return Ok(());
     }
     let (tenants, endpoints) = ids(gone);
+    let urls: Vec<&str> = gone.iter().map(|sign| sign.url.as_str()).collect();
     let switched = sqlx::query!(
         "-- tidy: across tenants because a batch holds deliveries of many
          update webhooks.endpoints w
-         set is_active = false, disabled_reason = $3, version = version + 1
-         from unnest($1::uuid[], $2::uuid[]) as g (tenant_id, id)
-         where w.tenant_id = g.tenant_id and w.id = g.id and w.is_active
-         returning w.tenant_id, w.id",
+         set is_active = false, disabled_reason = $4, version = version + 1
+         from unnest($1::uuid[], $2::uuid[], $3::text[]) as g (tenant_id, id, url)
+         where w.tenant_id = g.tenant_id and w.id = g.id and w.is_active and w.url = g.url
+         returning w.id",
         &tenants,
         &endpoints,
+        &urls as _,
         GONE,
     )
     .fetch_all(tx.db())
     .await?;
     for row in switched {
-        let event = WebhookDisabled { webhook_id: row.id, reason: GONE };
-        tx.emit(TenantId::from_uuid(row.tenant_id), event).await?;
+        let Some(sign) = gone.iter().find(|sign| sign.endpoint == row.id) else { continue };
+        let customer = sign.customer.clone();
+        let event = WebhookDisabled { webhook_id: row.id, customer, reason: GONE };
+        tx.emit(sign.tenant, event).await?;
     }
     Ok(())
 }
 
 /// What this node knows of receivers that fail. One node sends to an endpoint at a time, so what it
 /// knows is all there is to know; another one begins anew.
-#[derive(Clone, Default)]
-pub(crate) struct Breakers(Arc<Mutex<HashMap<EndpointId, Breaker>>>);
+#[derive(Clone)]
+pub(crate) struct Breakers(Cache<EndpointId, Arc<Mutex<Failing>>>);
+
+/// A receiver that fails.
+struct Failing {
+    breaker: Breaker,
+    /// When the last of those that were held back comes again.
+    last_held: Instant,
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        let failing = Cache::builder().max_capacity(REMEMBERED_MAX).time_to_idle(REMEMBERED);
+        Self(failing.build())
+    }
+}
 
 impl Breakers {
     /// Whether a request may be made now.
     ///
     /// # Errors
-    /// How long the receiver is to be left alone.
+    /// How long it is to wait. Those that are held back wait longer the more of them there are.
     pub(crate) fn ask(&self, endpoint: EndpointId) -> Result<(), Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get_mut(&endpoint).map_or(Ok(()), |breaker| breaker.ask(Instant::now()))
+        let Some(failing) = self.0.get(&endpoint) else { return Ok(()) };
+        let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        failing.breaker.ask(now).map_err(|wait| {
+            failing.last_held = (failing.last_held + APART).max(now + wait);
+            failing.last_held - now
+        })
     }
 
-    /// How a request went. Only receivers that fail are remembered.
-    pub(crate) fn note(&self, endpoint: EndpointId, arrived: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How a request went; whether the receiver had failed before. Only those that fail are
+    /// remembered.
+    pub(crate) fn note(&self, endpoint: EndpointId, arrived: bool) -> bool {
         if arrived {
-            all.remove(&endpoint);
-        } else if all.len() < REMEMBERED_MAX || all.contains_key(&endpoint) {
-            let breaker = all.entry(endpoint).or_insert_with(|| Breaker::new(RULES));
-            breaker.failed(Instant::now());
+            return self.0.remove(&endpoint).is_some();
         }
+        let anew = || {
+            let (breaker, last_held) = (Breaker::new(RULES), Instant::now());
+            Arc::new(Mutex::new(Failing { breaker, last_held }))
+        };
+        let failing = self.0.get_with(endpoint, anew);
+        let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.breaker.failed(Instant::now());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_is_held_back_the_longer_it_waits_and_a_probe_goes_when_it_is_due() {
+        let (breakers, endpoint) = (Breakers::default(), EndpointId::new());
+        assert!((0..RULES.failures).all(|_| {
+            let may = breakers.ask(endpoint).is_ok();
+            breakers.note(endpoint, false);
+            may
+        }));
+        let waits: Vec<Duration> =
+            (0..1_000).map(|_| breakers.ask(endpoint).unwrap_err()).collect();
+        assert!(waits[0] <= RULES.cool_down && waits[0] > RULES.cool_down / 2);
+        let spread = waits[999] - waits[0];
+        assert!(spread > APART * 900 && spread < APART * 1_000, "{spread:?}");
+        assert!(breakers.note(endpoint, true), "it had failed");
+        assert!(breakers.ask(endpoint).is_ok() && !breakers.note(endpoint, true));
     }
 }

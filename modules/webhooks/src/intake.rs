@@ -2,22 +2,18 @@
 //! one, of whatever tenant and request. A COMMIT that waits for the disk is then paid by many, and so
 //! is every statement (docs/adr/0013).
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freehold_kernel::{App, CustomEvent, Cx, Error, EventId, Kind, Result, TenantId, Tx};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
-use uuid::Uuid;
 
-use crate::dispatch::{self, Happened, Widths};
+use crate::dispatch::{self, Happened, Room, Widths};
 use crate::event_keys::{self, Key, Known};
+use crate::waiting::{Answer, Queue, Waiting};
 
 /// Our subscriber, as the outbox knows it.
 const SUBSCRIBER: &str = "webhooks";
-/// Events in one transaction, and the bytes of their data, but for a request that alone has more.
-const EVENTS_MAX: usize = 512;
-const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a request brings.
 #[derive(Clone)]
@@ -60,18 +56,10 @@ pub(crate) async fn alone(mut tx: Tx, brought: Brought) -> Result<Vec<EventId>> 
     Ok(brought.ids)
 }
 
-type Answer = Result<Vec<EventId>>;
-
-/// A request that waits for its turn.
-struct Waiting {
-    brought: Brought,
-    answer: oneshot::Sender<Answer>,
-}
-
 /// What waits on this node.
 #[derive(Clone)]
 pub(crate) struct Intake {
-    waiting: Arc<Mutex<VecDeque<Waiting>>>,
+    waiting: Arc<Mutex<Queue>>,
     /// One transaction at a time: a second one would only make groups smaller.
     turn: Arc<Semaphore>,
 }
@@ -90,16 +78,14 @@ impl Intake {
     pub(crate) async fn take(&self, app: &Arc<App>, brought: Brought) -> Answer {
         // Before the request's own time is up, whose refusal says that nothing was changed.
         let patience = app.config().limits.request_timeout.mul_f64(0.9);
-        timeout(patience, self.take_patiently(app, brought)).await.unwrap_or_else(|_| {
-            let words = "This took too long, and whether the events were taken is not known. Send \
-                         them again with the same ids.";
-            Err(Error::unavailable("core.timeout", words, 1))
-        })
+        timeout(patience, self.take_patiently(app, brought))
+            .await
+            .unwrap_or_else(|_| Err(took_too_long()))
     }
 
     async fn take_patiently(&self, app: &Arc<App>, brought: Brought) -> Answer {
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push_back(Waiting { brought, answer });
+        self.waiting().push(Waiting { brought, answer })?;
         tokio::select! {
             biased;
             answer = &mut answered => return answer.map_err(Error::internal)?,
@@ -114,7 +100,7 @@ impl Intake {
 
     async fn work_off(self, app: Arc<App>, _turn: OwnedSemaphorePermit) {
         loop {
-            let group = next_group(&mut self.waiting());
+            let group = self.waiting().next_group();
             if group.is_empty() {
                 // Whoever comes now finds the turn free, or waits for it.
                 return;
@@ -123,29 +109,15 @@ impl Intake {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Queue> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The oldest that fit together. Two requests with one id cannot: the second one has to see what
-/// became of the first.
-fn next_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    // Whoever has waited too long was told that nothing was taken.
-    waiting.retain(|one| !one.answer.is_closed());
-    let (mut events, mut bytes, mut count) = (0, 0, 0);
-    let mut keys: HashSet<(Uuid, &str)> = HashSet::new();
-    for Waiting { brought, .. } in waiting.iter() {
-        events += brought.events.len();
-        bytes += brought.bytes;
-        let fits = events <= EVENTS_MAX && bytes <= BYTES_MAX;
-        if count > 0 && (!fits || brought.keys.iter().any(|key| keys.contains(&key.place()))) {
-            break;
-        }
-        keys.extend(brought.keys.iter().map(Key::place));
-        count += 1;
-    }
-    waiting.drain(..count).collect()
+fn took_too_long() -> Error {
+    let words = "This took too long, and whether the events were taken is not known. Send them \
+                 again with the same ids.";
+    Error::unavailable("core.timeout", words, 1)
 }
 
 async fn commit(app: &Arc<App>, group: Vec<Waiting>) {
@@ -165,26 +137,31 @@ async fn commit(app: &Arc<App>, group: Vec<Waiting>) {
 }
 
 /// One by one, so that one harms no other, and through the outbox, so that nothing but the events
-/// themselves can stand in their way.
+/// themselves can stand in their way. Where the database is away, none can be taken.
 async fn apart(app: &Arc<App>, group: Vec<Brought>, error: &Error) -> Vec<Answer> {
-    let is_away = error.kind() == Kind::Unavailable;
+    let is_away = error.kind() == Kind::Unavailable && error.code() != "core.busy";
+    let again = || {
+        let seconds = error.retry_after_s().unwrap_or(1);
+        Error::unavailable(error.code(), error.detail(), seconds)
+    };
     let mut answers = Vec::with_capacity(group.len());
     for brought in group {
-        answers.push(match is_away {
-            true => Err(Error::unavailable("core.busy", error.detail(), 1)),
-            false => caught(app, vec![brought], false)
-                .await
-                .and_then(|mut answers| answers.pop().unwrap_or_else(|| Ok(Vec::new()))),
-        });
+        let answer = if is_away { Err(again()) } else { caught(app, vec![brought], false).await };
+        answers
+            .push(answer.and_then(|mut answers| answers.pop().unwrap_or_else(|| Ok(Vec::new()))));
     }
     answers
 }
 
-/// As [`together`]; in a task of its own, so that a fault in it is a failure and no more.
+/// As [`together`]; in a task of its own, so that a fault in it is a failure and no more. A database
+/// that has fallen silent without hanging up must not hold everybody's turn: nobody waits any longer
+/// than a request may take.
 async fn caught(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<Vec<Answer>> {
-    let app = app.clone();
-    let work = tokio::spawn(async move { together(&app, group, at_once).await });
-    work.await.map_err(Error::internal)?
+    let (app, patience) = (app.clone(), app.config().limits.request_timeout);
+    let work = async move {
+        timeout(patience, together(&app, group, at_once)).await.map_err(|_| took_too_long())?
+    };
+    tokio::spawn(work).await.map_err(Error::internal)?
 }
 
 /// Takes all of it in one transaction; one answer for each. `at_once`: their deliveries, too.
@@ -212,9 +189,9 @@ async fn together(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<
     if !refused.is_empty() {
         event_keys::give_back(&mut tx, &refused).await?;
     }
-    let widths: Widths = app.state().unwrap_or_default();
+    let mut room = Room::of(app.state::<Widths>().unwrap_or_default());
     let (direct, later): (Vec<_>, Vec<_>) =
-        taken.into_iter().partition(|(tenant, events)| at_once && widths.are_few(*tenant, events));
+        taken.into_iter().partition(|(tenant, events)| at_once && room.takes(*tenant, events));
     let happened = direct
         .iter()
         .flat_map(|(tenant, events)| events.iter().map(|event| Happened::custom(*tenant, event)));
@@ -226,84 +203,4 @@ async fn together(app: &Arc<App>, group: Vec<Brought>, at_once: bool) -> Result<
     }
     tx.commit().await?;
     Ok(answers)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    /// A request with so many events and these ids of the caller's; still waited for while the second
-    /// part lives.
-    fn request(
-        tenant: TenantId,
-        events: usize,
-        keys: &[&str],
-    ) -> (Waiting, oneshot::Receiver<Answer>) {
-        let event = || {
-            let id = EventId::new();
-            let (kind, actor) = ("order.paid".to_owned(), "system".to_owned());
-            let (subject, request_id) = (id.to_string(), String::new());
-            let at = freehold_kernel::Timestamp::from_unix_seconds(0).unwrap();
-            let (data, occurred_at) = (Value::Null, None);
-            CustomEvent { id, at, kind, actor, subject, request_id, data, occurred_at }
-        };
-        let events: Vec<CustomEvent> = (0..events).map(|_| event()).collect();
-        let keys = keys.iter().map(|text| Key {
-            tenant,
-            text: (*text).to_owned(),
-            event: EventId::new(),
-            fingerprint: [0; 32],
-        });
-        let (keys, ids) = (keys.collect(), Vec::new());
-        let (answer, answered) = oneshot::channel();
-        (Waiting { brought: Brought { tenant, events, keys, ids, bytes: 10 }, answer }, answered)
-    }
-
-    /// How many requests each group takes of those that wait.
-    fn groups(requests: Vec<(Waiting, oneshot::Receiver<Answer>)>) -> Vec<usize> {
-        let (waiting, _answered): (VecDeque<_>, Vec<_>) = requests.into_iter().unzip();
-        let mut waiting = waiting;
-        std::iter::from_fn(|| {
-            let group = next_group(&mut waiting).len();
-            (group > 0).then_some(group)
-        })
-        .collect()
-    }
-
-    #[test]
-    fn a_group_is_as_large_as_it_may_be_and_one_large_request_is_a_group() {
-        let tenant = TenantId::new();
-        let sized = |sizes: &[usize]| {
-            groups(sizes.iter().map(|size| request(tenant, *size, &[])).collect())
-        };
-        assert_eq!(sized(&[1; 512]), [512]);
-        assert_eq!(sized(&[200, 200, 200, 1]), [2, 2]);
-        assert_eq!(sized(&[1_000, 1_000, 5]), [1, 1, 1]);
-        assert_eq!(sized(&[]), [0_usize; 0]);
-    }
-
-    #[test]
-    fn two_requests_with_one_id_of_a_tenants_are_never_taken_together() {
-        let (one, other) = (TenantId::new(), TenantId::new());
-        let waiting = vec![
-            request(one, 1, &["a"]),
-            request(other, 1, &["a"]),
-            request(one, 1, &["b", "a"]),
-            request(one, 1, &["c"]),
-        ];
-        assert_eq!(groups(waiting), [2, 2]);
-    }
-
-    #[test]
-    fn whoever_has_gone_away_is_left_out() {
-        let tenant = TenantId::new();
-        let (gone, answered) = request(tenant, 1, &["a"]);
-        drop(answered);
-        let (there, _answered) = request(tenant, 1, &["a"]);
-        let mut waiting = VecDeque::from([gone, there]);
-        assert_eq!(next_group(&mut waiting).len(), 1);
-        assert!(waiting.is_empty());
-    }
 }

@@ -22,11 +22,13 @@ mod record;
 mod removal;
 mod replays;
 mod request;
+mod resend;
 mod retries;
 mod schema;
 mod schema_cost;
 mod schema_parts;
 mod signature;
+mod waiting;
 
 use std::time::Duration;
 
@@ -35,6 +37,10 @@ use freehold_kernel::SystemRole::{Admin, Agent, Member, Owner, Viewer};
 use freehold_kernel::{Interest, Module};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How often what is kept for a while is tidied up, and how many rows then: as fast as they may come.
+const TIDIED_EVERY: Duration = Duration::from_secs(15);
+const TIDIED_AT_ONCE: i64 = 60_000;
 
 /// What an installation decides.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +76,10 @@ pub fn module(settings: Settings, egress: Egress) -> Module {
         .routes(events::routes())
         .on_events(Interest::All, |tx, batch| Box::pin(dispatch::handle(tx, batch)))
         .batch_job::<deliver::Deliver>()
-        .job::<replays::Resend>()
+        .job::<resend::Resend>()
         .job::<removal::RemoveLog>()
-        .schedule("webhooks.forget_event_keys", Duration::from_secs(3600), |tx| {
-            Box::pin(event_keys::forget(tx))
-        })
-        .schedule("webhooks.forget_bodies", Duration::from_secs(60), |tx| {
-            Box::pin(bodies::forget(tx))
-        })
+        .schedule("webhooks.forget_event_keys", TIDIED_EVERY, |tx| Box::pin(event_keys::forget(tx)))
+        .schedule("webhooks.forget_bodies", TIDIED_EVERY, |tx| Box::pin(bodies::forget(tx)))
         .on_change(move |change| listening.forget(change))
         .state(catalogue)
         .state(settings)
@@ -102,7 +104,7 @@ fn permissions_and_events(module: Module) -> Module {
         .permission("webhooks:delete", "Remove webhooks", &[Owner, Admin])
         .permission(
             "events:read",
-            "See the kinds of events",
+            "See the kinds of events, and those of one's own that were sent",
             &[Owner, Admin, Member, Agent, Viewer],
         )
         .permission("events:write", "Send events of one's own", &[Owner, Admin, Member])
@@ -121,7 +123,9 @@ fn permissions_and_events(module: Module) -> Module {
         .publishes::<health::DeliveryFailed>()
         .publishes::<health::DeliveryExhausted>()
         .publishes::<health::DeliveryRecovered>()
+        .publishes::<deliveries::DeliveryRetried>()
         .publishes::<replays::WebhookReplayed>()
+        .publishes::<replays::WebhookReplayCancelled>()
         .publishes::<event_types::EventTypeCreated>()
         .publishes::<event_types::EventTypeUpdated>()
         .publishes::<event_types::EventTypeDeleted>()

@@ -1,16 +1,21 @@
 //! One signed request to a receiver, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use freehold_egress::{Answer, Egress, HeaderName, HeaderValue, Request, check_header};
+use freehold_egress::{Answer, Egress, HeaderMap, HeaderName, HeaderValue, Request, check_header};
 use freehold_kernel::{Error, EventId, Result, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::options::Headers;
 use crate::signature::Secret;
 
 /// How much of an answer is kept.
 const KEPT_BODY: usize = 4 * 1024;
+/// Headers of an answer that are kept, and how much of each.
+const KEPT_HEADERS: usize = 30;
+const KEPT_VALUE: usize = 200;
 
 /// What is to be sent where.
 pub(crate) struct Message {
@@ -22,9 +27,17 @@ pub(crate) struct Message {
     pub(crate) event: EventId,
     pub(crate) kind: String,
     pub(crate) timestamp: Timestamp,
-    pub(crate) data: Value,
+    pub(crate) data: Box<RawValue>,
     /// Which request of its delivery this is, from 1; a replay begins anew.
     pub(crate) number: u32,
+}
+
+/// What receivers get, as Standard Webhooks says.
+#[derive(Serialize)]
+struct Body<'a> {
+    data: &'a RawValue,
+    timestamp: Timestamp,
+    r#type: &'a str,
 }
 
 /// What came of a request.
@@ -32,6 +45,8 @@ pub(crate) struct Reply {
     pub(crate) status_code: Option<i32>,
     /// Why it is no success.
     pub(crate) error: Option<String>,
+    /// The headers of the answer.
+    pub(crate) headers: Option<BTreeMap<String, String>>,
     /// The first 4 KiB of the answer.
     pub(crate) body: Option<String>,
     pub(crate) duration_ms: i32,
@@ -45,9 +60,8 @@ pub(crate) async fn send(egress: &Egress, now: Timestamp, message: &Message) -> 
         Ok(target) => target,
         Err(refusal) => return Ok(Reply::failed(refusal.to_string(), Duration::ZERO)),
     };
-    let body = serde_json::to_vec(&json!({
-        "type": message.kind, "timestamp": message.timestamp, "data": message.data,
-    }))?;
+    let (data, timestamp, r#type) = (&*message.data, message.timestamp, &*message.kind);
+    let body = serde_json::to_vec(&Body { data, timestamp, r#type })?;
     let (id, seconds) = (message.event.to_string(), now.unix_seconds());
     let signatures: Result<Vec<String>> =
         message.secrets.iter().map(|secret| secret.sign(&id, seconds, &body)).collect();
@@ -88,24 +102,41 @@ impl Reply {
     }
 
     fn of(answer: &Answer, now: Timestamp) -> Self {
-        let kept = &answer.body[..answer.body.len().min(KEPT_BODY)];
-        // U+0000 cannot be stored, and a receiver may well send it.
-        let body = String::from_utf8_lossy(kept).replace('\0', "\u{fffd}");
         let error =
             (!answer.is_success()).then(|| format!("the receiver answered {}", answer.status));
         Self {
             status_code: Some(i32::from(answer.status)),
             error,
-            body: Some(body),
+            headers: Some(kept_headers(&answer.headers)),
+            body: Some(readable(&answer.body, KEPT_BODY)),
             duration_ms: milliseconds(answer.total),
             retry_after: retry_after(answer.status, answer.headers.get("retry-after"), now),
         }
     }
 
     fn failed(error: String, after: Duration) -> Self {
-        let duration_ms = milliseconds(after);
-        Self { status_code: None, error: Some(error), body: None, duration_ms, retry_after: None }
+        Self {
+            status_code: None,
+            error: Some(error),
+            headers: None,
+            body: None,
+            duration_ms: milliseconds(after),
+            retry_after: None,
+        }
     }
+}
+
+/// The beginning of what a receiver sent, as text.
+fn readable(bytes: &[u8], most: usize) -> String {
+    // U+0000 cannot be stored, and a receiver may well send it.
+    String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).replace('\0', "\u{fffd}")
+}
+
+/// By name, the first of each; without cookies, which are for whoever asked and not for the log.
+fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let names = headers.keys().filter(|name| *name != "set-cookie").take(KEPT_HEADERS);
+    let value = |name: &HeaderName| readable(headers[name].as_bytes(), KEPT_VALUE);
+    names.map(|name| (name.to_string(), value(name))).collect()
 }
 
 fn milliseconds(duration: Duration) -> i32 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use freehold_kernel::Result;
 use freehold_kernel::crypto::random;
 
+use crate::health::GONE_STATUS;
 use crate::request::Reply;
 
 /// Seconds after the first request and each retry but the last until the next.
@@ -17,7 +18,7 @@ pub(crate) fn next(
     reply: &Reply,
     schedule: Option<&[u32]>,
 ) -> Result<Option<Duration>> {
-    if reply.arrived() || reply.status_code == Some(410) {
+    if reply.arrived() || reply.status_code == Some(GONE_STATUS) {
         return Ok(None);
     }
     wait(number, schedule.unwrap_or(&RETRIES), reply.retry_after)

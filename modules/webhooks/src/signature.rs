@@ -1,6 +1,8 @@
 //! Signatures of Standard Webhooks (standardwebhooks.com): v1 with a shared secret, v1a with a key
 //! pair; and a plain hex one for simple receivers.
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -11,6 +13,11 @@ use freehold_kernel::{Error, Result};
 /// As an endpoint's `signing` says.
 pub(crate) const HMAC: &str = "hmac-sha256";
 pub(crate) const ED25519: &str = "ed25519";
+
+/// Before a shared secret.
+const PREFIX: &str = "whsec_";
+/// How long one may be that somebody brings along (Standard Webhooks, "Signature scheme").
+const GIVEN_BYTES: RangeInclusive<usize> = 24..=64;
 
 /// What an endpoint's requests are signed with.
 pub(crate) enum Secret {
@@ -29,6 +36,12 @@ impl Secret {
         }
     }
 
+    /// One that a receiver has already; `None` if it is none, as [`check_secret`] says.
+    pub(crate) fn given(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
+        GIVEN_BYTES.contains(&bytes.len()).then_some(Self::Shared(bytes))
+    }
+
     /// From the bytes that were sealed.
     pub(crate) fn from_bytes(signing: &str, bytes: Vec<u8>) -> Self {
         if signing == ED25519 { Self::Private(bytes) } else { Self::Shared(bytes) }
@@ -43,7 +56,7 @@ impl Secret {
     /// As the receiver is given it, once. A private key is given to nobody.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
-            Self::Shared(bytes) => Some(format!("whsec_{}", STANDARD.encode(bytes))),
+            Self::Shared(bytes) => Some(format!("{PREFIX}{}", STANDARD.encode(bytes))),
             Self::Private(_) => None,
         }
     }
@@ -87,6 +100,14 @@ impl Secret {
 
 fn pair(seed: &[u8]) -> Result<Ed25519KeyPair> {
     Ed25519KeyPair::from_seed_unchecked(seed).map_err(Error::internal)
+}
+
+/// A rule for garde: a secret that can be signed with.
+pub(crate) fn check_secret(text: &str, _: &()) -> garde::Result {
+    if Secret::given(text).is_some() {
+        return Ok(());
+    }
+    Err(garde::Error::new("`whsec_` and the base64 of 24 to 64 bytes"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
-use freehold_egress::{Egress, Options, Policy};
+use freehold_egress::{Egress, Options};
 use freehold_kernel::{App, Duties, Server, StartError};
 
 use super::database::logins;
@@ -74,7 +74,9 @@ async fn start(settings: &Settings, duties: Duties, port: u16) -> anyhow::Result
     };
     let identity =
         freehold_identity::Settings { registration: settings.registration, ..Default::default() };
-    let egress = Egress::new(Options { policy: Policy::default(), ..Options::default() })?;
+    let policy = settings.egress.clone();
+    policy.notices().iter().for_each(|notice| say::line(notice));
+    let egress = Egress::new(Options { policy, ..Options::default() })?;
     let logins = logins(&settings.database, url)?;
     let config = settings.kernel_config(duties, logins, secret_key, port);
     App::start(config, modules(ModuleSettings { identity, webhooks: settings.webhooks }, egress))

@@ -103,7 +103,8 @@ async fn prepare(
         }),
         ..freehold_identity::Settings::default()
     };
-    let modules = modules(ModuleSettings { identity, webhooks: settings.webhooks }, egress()?);
+    let modules =
+        modules(ModuleSettings { identity, webhooks: settings.webhooks }, egress(settings)?);
     database.migrate(&migrations(&modules)).await?;
     let logins = database.logins.clone();
     let config = settings.kernel_config(Duties::Everything, logins, secret_key, address.port());
@@ -115,8 +116,8 @@ async fn prepare(
 
 /// On a developer's machine, receivers of webhooks are on the same machine. Said aloud, because it
 /// is not so in production.
-fn egress() -> anyhow::Result<Egress> {
-    let policy = Policy::development();
+fn egress(settings: &Settings) -> anyhow::Result<Egress> {
+    let policy = Policy { allowed: settings.egress.allowed.clone(), ..Policy::development() };
     policy.notices().iter().for_each(|notice| say::line(notice));
     Ok(Egress::new(Options { policy, ..Options::default() })?)
 }

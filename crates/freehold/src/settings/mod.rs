@@ -10,11 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use freehold_egress::Policy;
 use freehold_kernel::telemetry::LogFormat;
 use freehold_kernel::{Config, Duties, Lanes, Limits, Pooler, Quota};
 
 pub use documents::{env_example, table as table_of_settings};
 use freehold_identity::Registration;
+use ipnet::IpNet;
 pub use table::{DEFAULT_LISTEN, Flag, SETTINGS, Setting};
 pub use values::{SettingsError, Sources};
 use values::{Values, bad, name_of};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub registration: Registration,
     /// What the log of deliveries keeps.
     pub webhooks: freehold_webhooks::Settings,
+    /// What may be reached beyond the public internet.
+    pub egress: Policy,
     /// Seals, if it is set.
     pub secret_key: Option<Vec<u8>>,
     /// May still open.
@@ -128,6 +132,7 @@ impl Settings {
             trusted_proxies: trusted_proxies(&values)?,
             registration: registration(&values)?,
             webhooks: webhooks(&values)?,
+            egress: egress(&values)?,
             secret_key: values
                 .text("secret_key")?
                 .map(|key| secret("secret_key", &key))
@@ -256,6 +261,17 @@ fn webhooks(values: &Values) -> Result<freehold_webhooks::Settings, SettingsErro
     let days = number(values, "webhook_bodies_kept_days", 30)?;
     let bodies_kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     Ok(freehold_webhooks::Settings { bodies_kept })
+}
+
+fn egress(values: &Values) -> Result<Policy, SettingsError> {
+    let key = "egress.allowed_networks";
+    let network = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| bad(key, text, "networks like 10.20.0.0/16 or addresses like 10.1.2.3"))
+    };
+    let allowed = values.words(key)?.iter().map(network).collect::<Result<_, _>>()?;
+    let plain_http = values.parsed("egress.plain_http", "true or false")?.unwrap_or_default();
+    Ok(Policy { loopback: false, plain_http, allowed })
 }
 
 fn registration(values: &Values) -> Result<Registration, SettingsError> {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
 
+use freehold_egress::Policy;
+
 use super::{Settings, SettingsError, Sources};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -65,6 +67,17 @@ fn a_burst_never_exceeds_a_limit_that_was_lowered() -> Outcome {
 }
 
 #[test]
+fn networks_of_ones_own_are_opened_and_nothing_else_is() -> Outcome {
+    let networks = ("FREEHOLD_EGRESS_ALLOWED_NETWORKS", "10.20.0.0/16, 10.1.2.3");
+    let policy = read(&[], &[networks], "[egress]\nplain_http = true")?.egress;
+    let permits = |address: &str| policy.permits(address.parse().unwrap()).is_ok();
+    assert!(permits("10.20.1.1") && permits("10.1.2.3") && policy.plain_http);
+    assert!(!permits("10.21.0.1") && !permits("127.0.0.1") && !permits("169.254.169.254"));
+    assert_eq!(read(&[], &[], "")?.egress, Policy::default());
+    Ok(())
+}
+
+#[test]
 fn a_key_that_nothing_reads_is_named_wherever_it_stands() {
     assert!(complaint(&[], "lisen = 1").contains("`lisen`"));
     assert!(complaint(&[], "[limits]\nbody_byte = 1").contains("`limits.body_byte`"));
@@ -91,6 +104,8 @@ fn a_value_that_cannot_be_is_told_with_its_names_and_what_would_do() {
         ("FREEHOLD_POOL_SIZE", "0"),
         ("FREEHOLD_LIMIT_BODY_BYTES", "-1"),
         ("FREEHOLD_DEMO", "maybe"),
+        ("FREEHOLD_EGRESS_ALLOWED_NETWORKS", "10.0.0.0/33"),
+        ("FREEHOLD_EGRESS_PLAIN_HTTP", "perhaps"),
     ] {
         let told = complaint(&[(variable, value)], "");
         assert!(told.contains(variable) && told.contains(value), "{variable}: {told}");

@@ -149,6 +149,19 @@ pub const SETTINGS: &[Setting] = &[
         "Days that the bodies of receivers' answers are kept in the log of deliveries; at least 1.",
     ),
     of(
+        "FREEHOLD_EGRESS_ALLOWED_NETWORKS",
+        "egress.allowed_networks",
+        "none",
+        "Networks beyond the public internet that webhooks may be sent to, as in \
+         `10.20.0.0/16,10.1.2.3`, separated by commas. Clouds' metadata services stay refused.",
+    ),
+    of(
+        "FREEHOLD_EGRESS_PLAIN_HTTP",
+        "egress.plain_http",
+        "false",
+        "Whether webhooks may be sent over plain http. `freehold up` allows it, and this computer.",
+    ),
+    of(
         "FREEHOLD_LOG",
         "log.filter",
         DEFAULT_LOG,

@@ -34,7 +34,8 @@ impl<T: Serialize + ToSchema + Send + 'static> Output for super::Json<T> {
     }
 }
 
-/// 201: the new resource, and where it is (`Location`: the request's path, then the new id).
+/// 201: the new resource, and where it is (`Location`: the request's path, then the new id, or the
+/// name of what goes by its name).
 pub struct Created<T>(pub T);
 
 impl<T: Serialize + ToSchema + Send + 'static> Output for Created<T> {
@@ -46,7 +47,8 @@ impl<T: Serialize + ToSchema + Send + 'static> Output for Created<T> {
     fn answer(self, cx: &Cx) -> Result<Answer> {
         let value = serde_json::to_value(&self.0)?;
         let mut answer = json(StatusCode::CREATED, &value)?;
-        if let Some(id) = value.get("id").and_then(serde_json::Value::as_str) {
+        let id = value.get("id").or_else(|| value.get("name"));
+        if let Some(id) = id.and_then(serde_json::Value::as_str) {
             let location = format!("{}/{id}", cx.path().trim_end_matches('/'));
             if let Ok(location) = HeaderValue::from_str(&location) {
                 answer.headers_mut().insert(header::LOCATION, location);

@@ -61,9 +61,23 @@ impl<F> List<F> {
     ///
     /// # Errors
     /// When the cursor cannot be sealed.
-    pub fn page<T, K: Serialize>(self, mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Result<Page<T>> {
-        let more = rows.len() > usize::from(self.limit);
-        rows.truncate(usize::from(self.limit));
+    pub fn page<T, K: Serialize>(self, rows: Vec<T>, key: impl Fn(&T) -> K) -> Result<Page<T>> {
+        self.page_while(rows, |_| true, key)
+    }
+
+    /// As [`page`](Self::page), of those rows alone that `fits` lets pass, up to the first it does not.
+    ///
+    /// # Errors
+    /// When the cursor cannot be sealed.
+    pub fn page_while<T, K: Serialize>(
+        self,
+        mut rows: Vec<T>,
+        fits: impl Fn(&T) -> bool,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Page<T>> {
+        let taken = rows.iter().take(self.limit.into()).take_while(|row| fits(row)).count();
+        let more = rows.len() > taken;
+        rows.truncate(taken);
         let next_cursor = match rows.last().filter(|_| more) {
             None => None,
             Some(last) => {

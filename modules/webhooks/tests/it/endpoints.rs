@@ -3,7 +3,7 @@
 use freehold_egress::Policy;
 use serde_json::json;
 
-use crate::world::{app, app_with, receiver, register};
+use crate::world::{app, app_with, arrived, receiver, register};
 
 #[tokio::test]
 async fn the_secret_is_shown_once_and_kept_sealed() {
@@ -92,11 +92,64 @@ async fn event_names_that_nothing_can_have_are_refused() {
     let app = app().await;
     let tenant = app.tenant("Acme").await;
     let client = app.principal(&tenant).everything();
-    for events in [json!([]), json!([""]), json!(["user..x"]), json!(["*.created"]), json!(["a b"])]
-    {
+    for events in [
+        json!([]),
+        json!([""]),
+        json!(["user..x"]),
+        json!(["*.created"]),
+        json!(["a b"]),
+        json!(["Order.Paid"]),
+        json!(["paid"]),
+    ] {
         let body = json!({"url": "http://127.0.0.1:1/", "events": events});
         client.post("/api/v1/webhooks", body).await.problem("core.invalid", 422);
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_receiver_has_already_is_taken_along() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let new = |secret: &str, signing: &str| json!({"url": server.uri(), "events": ["order.*"], "secret": secret, "signing": signing});
+    let made = client.post("/api/v1/webhooks", new(secret, "hmac-sha256")).await;
+    assert_eq!(
+        (made.expect(201).text_of("secret"), made.text_of("tenantId")),
+        (secret, &*tenant.id.to_string())
+    );
+    client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
+    let request = arrived(&server, 1).await.remove(0);
+    standardwebhooks::Webhook::new(secret)
+        .unwrap()
+        .verify(&request.body, &request.headers)
+        .unwrap();
+
+    for bad in ["whsec_short", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!!!", "whsec_"] {
+        client.post("/api/v1/webhooks", new(bad, "hmac-sha256")).await.problem("core.invalid", 422);
+    }
+    let with_keys = client.post("/api/v1/webhooks", new(secret, "ed25519")).await;
+    let refusal = &with_keys.expect(422).json()["errors"][0];
+    assert_eq!(
+        (&refusal["pointer"], &refusal["code"]),
+        (&json!("/secret"), &json!("webhooks.secret_refused"))
+    );
+}
+
+#[tokio::test]
+async fn switching_on_is_told_however_it_is_done() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let path =
+        format!("/api/v1/webhooks/{}", register(&client, &server, &["*"]).await.text_of("id"));
+    for is_active in [false, true, true] {
+        client.patch(&path, json!({"isActive": is_active})).await.expect(200);
+    }
+    let events = app.events(&tenant).await;
+    assert_eq!(events.iter().filter(|event| event.kind == "webhook.enabled").count(), 1);
 }
 
 #[tokio::test]

@@ -186,3 +186,43 @@ async fn words_that_a_module_owns_are_refused_even_when_it_publishes_no_event_of
     let event = json!({"type": "event.sent", "data": {}});
     client.post("/api/v1/events", event).await.invalid("/type");
 }
+
+#[tokio::test]
+async fn data_that_is_small_to_send_and_large_to_keep_is_refused() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let send =
+        async |data| client.post("/api/v1/events", json!({"type": "a.b", "data": data})).await;
+    send(json!({"all": vec![0; 9_990]})).await.expect(202);
+    let refused = send(json!({"all": vec![0; 10_001]})).await;
+    refused.problem("webhooks.event_too_large", 422);
+    send(json!({"all": vec![1e300; 700]})).await.expect(202);
+    let refused = send(json!({"all": vec![1e300; 900]})).await;
+    refused.problem("webhooks.event_too_large", 422);
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_is_shorter_and_nothing_is_left_out() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let webhook = register(&client, &server, &["order.*"]).await.text_of("id").to_owned();
+    let text = "x".repeat(250 * 1024);
+    for n in 0..20 {
+        let event = json!({"type": "order.paid", "data": {"n": n, "text": text}});
+        client.post("/api/v1/events", event).await.expect(202);
+    }
+    arrived(&server, 20).await;
+    for list in ["/api/v1/events".to_owned(), format!("/api/v1/webhooks/{webhook}/deliveries")] {
+        let page = client.get(&list).await;
+        let page = page.expect(200).json();
+        let first = page["data"].as_array().unwrap().len();
+        assert_eq!(first, 17, "of 4 MiB");
+        let next = page["nextCursor"].as_str().unwrap();
+        let rest = client.get(&format!("{list}?cursor={next}")).await;
+        assert_eq!(rest.expect(200).json()["data"].as_array().unwrap().len(), 3);
+        assert!(rest.json()["nextCursor"].is_null());
+    }
+}
