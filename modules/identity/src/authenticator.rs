@@ -22,6 +22,7 @@ use moka::sync::Cache;
 use crate::access_token::{Claims, SharedKeys, invalid, type_of};
 use crate::api_keys::ApiKeyId;
 use crate::key_secret::{self, KeySecret};
+use crate::portal_links::ENDED;
 use crate::portal_token;
 use crate::principal::{self, Standing};
 use crate::reach::Reach;
@@ -306,6 +307,7 @@ impl Authenticator {
             format!("{WITHDRAWN}:{kid}"),
             format!("principal:{}", principal::subject(tenant, creator)),
             format!("tenant:{tenant}"),
+            format!("{ENDED}:{}", claims.sub),
         ];
         watched.extend(claims.key.map(|key| format!("key:{key}")));
         // As with access tokens: the flags are up before anything is read.

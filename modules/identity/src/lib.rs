@@ -47,6 +47,7 @@ mod tenant_people;
 mod turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use freehold_kernel::SystemRole::{Admin, Agent, Member, Operator, Owner, Viewer};
 use freehold_kernel::{Module, Quota, directory};
@@ -202,10 +203,14 @@ fn portal(module: Module) -> Module {
         .resource("portallink", "portal-links")
         .permission(
             "portal-links:write",
-            "Make links with which customers manage their webhooks",
+            "Make and take back links with which customers manage their webhooks",
             &[Owner, Admin],
         )
         .publishes::<portal_links::PortalLinkCreated>()
+        .publishes::<portal_links::PortalLinkEnded>()
+        .schedule("identity.forget_portal_links", Duration::from_secs(3600), |tx| {
+            Box::pin(portal_links::forget(tx))
+        })
         .routes(portal_links::routes())
 }
 

@@ -1,8 +1,11 @@
-//! `POST /portal-links`: a link with which a customer of the tenant's manages their own webhooks.
+//! `POST /portal-links`: a link with which a customer of the tenant's manages their own webhooks; and
+//! `DELETE`, which takes it back.
+
+use std::time::Duration;
 
 use freehold_kernel::{
-    Created, Error, Event, Json, PortalLinkId, Result, Routes, State, Timestamp, Tx, endpoint,
-    rules,
+    Change, Created, Error, Event, Json, NoContent, Path, PortalLinkId, Result, Routes, State,
+    SystemTx, Timestamp, Tx, endpoint, rules,
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -16,9 +19,17 @@ use crate::portal_token::{PortalClaims, TYPE, audience};
 const ALLOWED: [&str; 3] = ["webhooks:delete", "webhooks:read", "webhooks:write"];
 /// How long a link is good unless its maker says otherwise, in seconds.
 const LIFETIME_S: u64 = 3600;
+/// The longest that one can be good.
+const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The topic of links that were taken back.
+pub(crate) const ENDED: &str = "portal_link";
 
 pub(crate) fn routes() -> Routes {
-    Routes::at("/api/v1/portal-links").post("/", "portal-links:write", create_portal_link)
+    Routes::at("/api/v1/portal-links").post("/", "portal-links:write", create_portal_link).delete(
+        "/{id}",
+        "portal-links:write",
+        end_portal_link,
+    )
 }
 
 /// A link to make.
@@ -94,6 +105,16 @@ pub(crate) struct PortalLinkCreated {
     expires_at: Timestamp,
 }
 
+/// A link was taken back.
+#[derive(Serialize, ToSchema, Event)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = identity::PortalLinkEnded)]
+#[event(type = "portallink.ended", subject = portal_link_id)]
+pub(crate) struct PortalLinkEnded {
+    /// The link.
+    portal_link_id: PortalLinkId,
+}
+
 /// Make a link with which a customer of yours manages their own webhooks.
 ///
 /// It is good until it expires, and not longer than whoever made it may do what it allows: it dies
@@ -136,6 +157,47 @@ async fn create_portal_link(
     .await?;
     let url = new.page_url.map(|page| format!("{page}#token={token}"));
     Ok(Created(PortalLink { id, token, url, customer: new.customer, permissions, expires_at }))
+}
+
+/// Take a link back: within a second it opens nothing any more, on any node.
+#[endpoint]
+async fn end_portal_link(Path(id): Path<PortalLinkId>, mut tx: Tx) -> Result<NoContent> {
+    let (tenant, now) = (tx.tenant(), tx.real_now());
+    // That it was made is on record; the link itself is kept nowhere.
+    let ended = sqlx::query!(
+        "insert into identity.ended_portal_links (tenant_id, id, until)
+         select $1, $2, $3
+         where exists (
+           select from core.events
+           where tenant_id = $1 and at > $4 and type = 'portallink.created' and subject = $5)
+         on conflict (tenant_id, id) do nothing",
+        *tenant,
+        *id,
+        (now + LIFETIME_MAX) as _,
+        (now - LIFETIME_MAX) as _,
+        id.to_string(),
+    )
+    .execute(tx.db())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Err(Error::not_found());
+    }
+    tx.announce(Change::of(ENDED, &id));
+    tx.emit(PortalLinkEnded { portal_link_id: id }).await?;
+    Ok(NoContent)
+}
+
+/// Forgets links that would have expired by now. A schedule's tick.
+pub(crate) async fn forget(tx: &mut SystemTx) -> Result<()> {
+    let now = tx.real_now();
+    sqlx::query!(
+        "-- tidy: across tenants because one statement cleans up after all
+         delete from identity.ended_portal_links where until < $1",
+        now as _,
+    )
+    .execute(tx.db())
+    .await?;
+    Ok(())
 }
 
 /// Those asked for, which the caller must hold; or those of all three that they hold.

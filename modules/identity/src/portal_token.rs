@@ -87,6 +87,17 @@ pub(crate) async fn standing(
 ) -> Result<(Standing, Option<Timestamp>)> {
     let (app, tenant) = (cx.app(), claims.tid);
     let mut tx = cx.account_tx().await?;
+    let is_ended = sqlx::query_scalar!(
+        r#"select exists (select from identity.ended_portal_links
+             where tenant_id = $1 and id = $2) as "is_ended!""#,
+        *tenant,
+        *claims.sub,
+    )
+    .fetch_one(tx.db())
+    .await?;
+    if is_ended {
+        return Err(ended());
+    }
     let held = match creator {
         Principal::User(user) => principal::member(app, &mut tx, tenant, user).await,
         Principal::ServiceAccount(account) => {

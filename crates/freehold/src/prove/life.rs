@@ -44,6 +44,8 @@ pub struct Life {
     pub webhook: String,
     /// A delivery that arrived there.
     pub delivery: String,
+    /// A link for a customer.
+    pub portal_link: String,
     /// A replay of what it missed: nothing.
     pub replay: String,
     /// A kind of event of its own, by its name.
@@ -89,6 +91,10 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
     let replay = json!({"since": "2026-01-01T00:00:00Z"});
     let replay = owner.post(&format!("/api/v1/webhooks/{webhook}/replay"), replay).await?;
     let event_type = declare(&owner, name).await?;
+    let portal_link = link(&owner, name).await?;
+    let ended =
+        Request::new("DELETE", &format!("/api/v1/portal-links/{}", link(&owner, name).await?));
+    owner.send(ended).await?;
     tables::fill(subject, tenant).await?;
     Ok(Life {
         name: name.to_owned(),
@@ -104,6 +110,7 @@ pub async fn live(subject: &Subject, name: &str) -> anyhow::Result<Life> {
         role: text(&role, "/id")?,
         webhook,
         delivery,
+        portal_link,
         replay: text(&replay, "/id")?,
         event_type,
         idempotency_key,
@@ -133,6 +140,12 @@ pub(super) fn email(name: &str) -> String {
 pub(super) fn named(list: &Value, name: &str) -> anyhow::Result<Value> {
     let found = list["data"].as_array().into_iter().flatten().find(|one| one["name"] == name);
     Ok(found.with_context(|| format!("no {name} in {list}"))?["id"].clone())
+}
+
+/// A link for a customer of the tenant's.
+async fn link(owner: &Ask, name: &str) -> anyhow::Result<String> {
+    let link = json!({"customer": format!("customer of {name}")});
+    text(&owner.post("/api/v1/portal-links", link).await?, "/id")
 }
 
 /// A kind of event of the tenant's own, with a schema.

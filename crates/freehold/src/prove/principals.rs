@@ -170,6 +170,7 @@ fn side(life: &Life) -> Side {
         life.role.clone(),
         life.webhook.clone(),
         life.delivery.clone(),
+        life.portal_link.clone(),
         life.replay.clone(),
     ];
     Side {

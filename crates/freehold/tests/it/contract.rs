@@ -18,6 +18,7 @@ async fn every_route_keeps_the_rules_of_the_api() {
         .id(&life.role)
         .id(&life.webhook)
         .id(&life.delivery)
+        .id(&life.portal_link)
         .id(&life.replay)
         .id(job)
         .segment("queue", "standard")

@@ -23,6 +23,8 @@ pub(crate) struct Life {
     pub(crate) webhook: String,
     /// A delivery that arrived there.
     pub(crate) delivery: String,
+    /// A link for a customer.
+    pub(crate) portal_link: String,
     /// A replay of what the webhook missed.
     pub(crate) replay: String,
     /// A kind of event of the tenant's own, by its name.
@@ -58,6 +60,7 @@ pub(crate) async fn live(app: &TestApp, name: &str) -> Life {
         role: lived.role.clone(),
         webhook: lived.webhook.clone(),
         delivery: lived.delivery.clone(),
+        portal_link: lived.portal_link.clone(),
         replay: lived.replay.clone(),
         event_type: lived.event_type.clone(),
         _lived: lived,

@@ -34,6 +34,7 @@ async fn a_life_leaves_counts_and_no_trace_of_whose_it_was() {
         life.api_key,
         life.webhook,
         life.delivery,
+        life.portal_link,
         life.replay,
         life.event_type,
         life.service_account,

@@ -420,6 +420,34 @@ async fn a_link_dies_with_the_key_that_made_it_and_not_with_another_secret_of_it
 }
 
 #[tokio::test]
+async fn a_link_that_is_taken_back_is_over_on_every_node_and_the_others_are_not() {
+    let app = start().await;
+    let node = TestApp::with([module(Settings::default()), hooks()]).beside(&app).start().await;
+    let (ada, bob) = (register(&app, "Ada").await, register(&app, "Bob").await);
+    let (owner, stranger) = (ada.client(&app), bob.client(&app));
+    let (made, other) = (link(&owner).await, link(&owner).await);
+    ask(&node, made.text_of("token")).await.expect(200);
+    let path = made.header("location").to_owned();
+    assert_eq!(path, format!("{LINKS}/{}", made.text_of("id")));
+    stranger.delete(&path).await.problem("core.not_found", 404);
+    app.bearer(made.text_of("token")).delete(&path).await.problem("core.not_for_portal", 403);
+    holds(&app, &made).await;
+
+    owner.delete(&path).await.expect(204);
+    let ended = std::time::Instant::now();
+    is_over(&app, &made, "identity.portal_link_ended", 401).await;
+    while ask(&node, made.text_of("token")).await.status() == 200 {
+        assert!(ended.elapsed() < Duration::from_secs(2), "the other node does not know yet");
+    }
+    holds(&app, &other).await;
+    owner.delete(&path).await.problem("core.not_found", 404);
+    assert_eq!(
+        last(&app, ada.tenant(), "portallink.ended").await.data["portalLinkId"],
+        made.text_of("id")
+    );
+}
+
+#[tokio::test]
 async fn a_link_of_a_program_dies_with_it() {
     let app = start().await;
     let ada = register(&app, "Ada").await;
