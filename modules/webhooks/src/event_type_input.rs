@@ -9,10 +9,13 @@ use utoipa::ToSchema;
 
 use crate::catalogue::mismatches;
 use crate::events::type_name;
-use crate::schema::{Schema, steps_for};
+use crate::schema::{Schema, aside, steps_for_fields};
 
 /// A sample, as JSON.
 const SAMPLE_BYTES_MAX: usize = 64 * 1024;
+/// What a regular expression counts for, where the sizes of all types are counted: all of a tenant's
+/// together are bounded so, to a thousand.
+const PATTERN_COUNTS: usize = 4 * 1024;
 /// Steps for checking a sample, besides what its size allows: as for a request with that event alone.
 const STEPS: u64 = 100_000;
 
@@ -87,24 +90,30 @@ fn check_sample(sample: &Map<String, Value>, _: &()) -> garde::Result {
 pub(crate) struct Checked {
     pub(crate) schema: Option<Map<String, Value>>,
     pub(crate) sample: Option<Map<String, Value>>,
+    patterns: usize,
 }
 
 impl Checked {
     /// Refuses what cannot be understood, and a sample that does not fit.
-    pub(crate) fn of(
+    pub(crate) async fn of(
         schema: Option<Map<String, Value>>,
         sample: Option<Map<String, Value>>,
     ) -> Result<Self> {
-        if let Some(schema) = &schema {
-            let understood = Schema::understand(schema).map_err(|found| {
-                let pointer = format!("/schema{}", found.pointer);
-                Error::invalid(pointer, "webhooks.schema_refused", found.words)
-            })?;
-            if let Some(sample) = &sample {
-                check_fits(&understood, sample)?;
-            }
+        match schema {
+            Some(schema) => aside(move || Self::understood(schema, sample)).await?,
+            None => Ok(Self { schema, sample, patterns: 0 }),
         }
-        Ok(Self { schema, sample })
+    }
+
+    fn understood(schema: Map<String, Value>, sample: Option<Map<String, Value>>) -> Result<Self> {
+        let understood = Schema::understand(&schema).map_err(|found| {
+            let pointer = format!("/schema{}", found.pointer);
+            Error::invalid(pointer, "webhooks.schema_refused", found.words)
+        })?;
+        if let Some(sample) = &sample {
+            check_fits(&understood, sample)?;
+        }
+        Ok(Self { schema: Some(schema), sample, patterns: understood.patterns() })
     }
 
     /// Names the schema by what it says.
@@ -113,16 +122,18 @@ impl Checked {
         Some(sha256_plain(&text).to_vec())
     }
 
-    /// How long both are.
+    /// How long both are, regular expressions counting for more.
     pub(crate) fn bytes(&self) -> i32 {
-        let all = self.schema.as_ref().map_or(0, length) + self.sample.as_ref().map_or(0, length);
+        let all = self.schema.as_ref().map_or(0, length)
+            + self.sample.as_ref().map_or(0, length)
+            + self.patterns * PATTERN_COUNTS;
         i32::try_from(all).unwrap_or(i32::MAX)
     }
 }
 
 fn check_fits(schema: &Schema, sample: &Map<String, Value>) -> Result<()> {
+    let mut steps = STEPS.saturating_add(steps_for_fields(sample));
     let sample = Value::Object(sample.clone());
-    let mut steps = STEPS.saturating_add(steps_for(&sample));
     let violations = schema.violations(&sample, &mut steps).map_err(|_| {
         let words = "the sample takes too many steps to check against it; make it simpler";
         Error::invalid("/schema", "webhooks.schema_refused", words)

@@ -148,7 +148,7 @@ async fn create_event_type(
     mut tx: Tx,
 ) -> Result<Created<EventType>> {
     check_word(tx.app(), "/name", &new.name)?;
-    let checked = Checked::of(new.schema, new.sample)?;
+    let checked = Checked::of(new.schema, new.sample).await?;
     lock(&mut tx).await?;
     let (tenant, now) = (tx.tenant(), tx.real_now());
     let created_by = tx.actor()?.principal.to_string();
@@ -205,7 +205,8 @@ async fn update_event_type(
     let checked = Checked::of(
         patch.schema.apply(object(before.schema.clone())),
         patch.sample.apply(object(before.sample.clone())),
-    )?;
+    )
+    .await?;
     lock(&mut tx).await?;
     let tenant = tx.tenant();
     let changed = sqlx::query!(
@@ -284,8 +285,8 @@ async fn check_room(tx: &mut Tx) -> Result<()> {
     Err(Error::forbidden(
         "webhooks.too_many_event_types",
         format!(
-            "A tenant has at most {TYPES_MAX} event types, and 4 MiB of schemas and samples; remove \
-             one first."
+            "A tenant has at most {TYPES_MAX} event types, and 4 MiB of schemas and samples, in which \
+             a regular expression counts for 4 KiB; remove one first."
         ),
     ))
 }

@@ -219,9 +219,9 @@ async fn send_events(
     cx: Cx,
     State(catalogue): State<Catalogue>,
     State(intake): State<Intake>,
-    tx: Option<Tx>,
+    mut tx: Option<Tx>,
 ) -> Result<Accepted<Taken>> {
-    check_schemas(&catalogue, &cx, &mut body).await?;
+    check_schemas(&catalogue, &cx, tx.as_mut(), &mut body).await?;
     let (events, is_list) = match body {
         OneOrMany::One(event) => (vec![event], false),
         OneOrMany::Many(events) => (events, true),
@@ -243,6 +243,7 @@ async fn send_events(
 async fn check_schemas(
     catalogue: &Catalogue,
     cx: &Cx,
+    tx: Option<&mut Tx>,
     body: &mut OneOrMany<NewEvent, AT_ONCE>,
 ) -> Result<()> {
     let events = match body {
@@ -256,7 +257,7 @@ async fn check_schemas(
         kind: &event.r#type,
         data: &mut event.data,
     });
-    catalogue.check(cx, candidates).await
+    catalogue.check(cx, tx, candidates).await
 }
 
 /// Checks what the request brings, each event with its place in the body.

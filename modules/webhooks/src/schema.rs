@@ -1,26 +1,40 @@
 //! JSON Schemas of the customers': understood when they are written, and then asked of every event.
 
+use freehold_kernel::{Error, Result as Outcome};
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
+use jsonschema::{Keyword, PatternOptions, Regex, ValidationError, Validator};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
-use crate::schema_cost::{Cost, KEYWORD, TooCostly, bounded, size};
+use crate::schema_cost::{Cost, KEYWORD, TooCostly, bounded, fields_size, size};
 use crate::schema_parts::prepare;
 
 /// A schema, as JSON.
 pub(crate) const BYTES_MAX: usize = 64 * 1024;
 /// The memory that a regular expression may take, and its states again.
-pub(crate) const PATTERN_BYTES: usize = 256 * 1024;
+pub(crate) const PATTERN_BYTES: usize = 64 * 1024;
 /// Violations that are listed.
 pub(crate) const LISTED_MAX: usize = 20;
 /// Steps for finding every violation; a check that needs more tells of the first.
 const STEPS_TO_LIST: u64 = 50_000;
+/// Steps for each value that is checked, long texts counting for more.
+const STEPS_FOR_SIZE: u64 = 64;
 const WORDS_MAX: usize = 300;
+/// Schemas that are being compiled; more wait, and leave the processors to others.
+static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// A schema that was understood.
 pub(crate) struct Schema {
     validator: Validator,
-    patterns: usize,
+    patterns: Patterns,
+}
+
+/// The regular expressions of a schema.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Patterns {
+    pub(crate) count: usize,
+    /// Their sizes together.
+    pub(crate) bytes: usize,
 }
 
 /// Where something is not as it must be, and what.
@@ -45,13 +59,11 @@ impl Schema {
     /// What is wrong with it and where, from its own top.
     pub(crate) fn understand(schema: &Map<String, Value>) -> Result<Self, Violation> {
         let prepared = prepare(schema)?;
-        let limits =
-            PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
         let validator = jsonschema::options()
             .with_draft(prepared.draft)
             .offline()
             .should_validate_formats(false)
-            .with_pattern_options(limits)
+            .with_pattern_options(pattern_limits(PATTERN_BYTES))
             .with_keyword(KEYWORD, |_, value, _| {
                 Ok(Box::new(Cost::read(value)) as Box<dyn for<'i> Keyword<'i>>)
             })
@@ -60,9 +72,16 @@ impl Schema {
         Ok(Self { validator, patterns: prepared.patterns })
     }
 
-    /// About how much memory it takes at the most, for one that was so long as JSON.
+    /// About how much memory it takes, for one that was so long as JSON. What a regular expression
+    /// keeps once it was asked is measured, with texts that are often sent; texts that are made for it
+    /// let it keep five times as much.
     pub(crate) fn weight(&self, bytes: usize) -> usize {
-        bytes * 16 + self.patterns * PATTERN_BYTES * 2
+        bytes * 16 + self.patterns.count * 16 * 1024 + self.patterns.bytes * 4
+    }
+
+    /// How many regular expressions there are in it.
+    pub(crate) fn patterns(&self) -> usize {
+        self.patterns.count
     }
 
     /// What of the data is not as the schema says. The steps of the check are taken off.
@@ -89,7 +108,33 @@ impl Schema {
 
 /// Steps for a check of data of this size.
 pub(crate) fn steps_for(data: &Value) -> u64 {
-    size(data).saturating_mul(64)
+    size(data).saturating_mul(STEPS_FOR_SIZE)
+}
+
+/// As [`steps_for`], where the data is an object.
+pub(crate) fn steps_for_fields(data: &Map<String, Value>) -> u64 {
+    fields_size(data).saturating_mul(STEPS_FOR_SIZE)
+}
+
+/// Does what may take a tenth of a second on a thread that nobody else waits for.
+///
+/// # Errors
+/// When it panics.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Outcome<T> {
+    let turn = COMPILING.acquire().await.map_err(Error::internal)?;
+    let work = tokio::task::spawn_blocking(move || {
+        // Goes with the work: a request that gives up does not end what it began.
+        let _turn = turn;
+        work()
+    });
+    work.await.map_err(Error::internal)
+}
+
+/// How large a regular expression may be.
+pub(crate) fn pattern_limits(bytes: usize) -> PatternOptions<Regex> {
+    PatternOptions::regex().size_limit(bytes).dfa_size_limit(PATTERN_BYTES)
 }
 
 /// What was found, without what the sender sent.
@@ -187,6 +232,29 @@ mod tests {
         let mut steps = 100;
         assert_eq!(schema.violations(&data, &mut steps).unwrap()[0].pointer, "/a");
         assert!(steps < 100);
+    }
+
+    #[test]
+    fn regular_expressions_that_are_often_written_are_small_enough() {
+        let weight = |pattern: &str| {
+            let understood = understood(&json!({"pattern": pattern}));
+            understood.map(|schema| schema.weight(0) / 1024)
+        };
+        for (pattern, kib) in [
+            ("^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$", 32),
+            ("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", 32),
+            (r"^\+[1-9]\d{1,14}$", 32),
+            ("^[a-f0-9]{64}$", 80),
+            (r"^[^@\s]+@[^@\s]+\.[^@\s]+$", 80),
+            ("^[a-z0-9_-]{1,128}$", 272),
+            (r"^[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z]{2,63})+$", 80),
+            (r"^\p{L}+$", 272),
+        ] {
+            assert_eq!(weight(pattern), Ok(kib), "{pattern}");
+        }
+        for pattern in [r"^\p{L}{1,50}$", "^.{1,255}$"] {
+            assert!(weight(pattern).is_err(), "{pattern}");
+        }
     }
 
     fn data() -> impl Strategy<Value = Value> {

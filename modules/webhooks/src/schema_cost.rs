@@ -10,8 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use jsonschema::{Keyword, ValidationError};
 use serde_json::{Map, Value, json};
 
+use crate::schema::{PATTERN_BYTES, pattern_limits};
+
 /// The keyword by which a part of a schema counts; no name that a customer would use.
 pub(crate) const KEYWORD: &str = "!cost";
+/// Sizes of regular expressions are told in units.
+const PATTERN_UNIT: usize = 4 * 1024;
 /// How far the stack may grow in a check. A thread has 2 MiB.
 const STACK_MAX: usize = 512 * 1024;
 
@@ -60,9 +64,9 @@ fn spend(steps: u64) {
 pub(crate) struct Cost {
     /// Each time it is asked.
     each: u64,
-    /// Regular expressions that look at a text.
+    /// Units of the regular expressions that look at a text.
     patterns: u64,
-    /// Regular expressions that look at the name of each field.
+    /// Units of those that look at the name of each field.
     name_patterns: u64,
     /// Whether each item is compared with every other.
     compares: bool,
@@ -75,12 +79,18 @@ impl Cost {
             "enum" | "const" | "required" | "dependentRequired" => size(value),
             _ => 1 + value.as_array().map_or(0, |list| count(list.len())).max(fields(value)),
         });
+        let names = part.get("patternProperties").and_then(Value::as_object);
         Self {
             each: 1 + each.sum::<u64>(),
-            patterns: part.contains_key("pattern").into(),
-            name_patterns: part.get("patternProperties").map_or(0, fields),
+            patterns: part.get("pattern").and_then(Value::as_str).map_or(0, pattern_units),
+            name_patterns: names.map_or(0, |names| names.keys().map(|n| pattern_units(n)).sum()),
             compares: part.get("uniqueItems") == Some(&Value::Bool(true)),
         }
+    }
+
+    /// The size of its regular expressions.
+    pub(crate) fn pattern_bytes(&self) -> usize {
+        usize::try_from(self.patterns + self.name_patterns).unwrap_or(usize::MAX) * PATTERN_UNIT
     }
 
     /// As the value of the keyword.
@@ -101,13 +111,17 @@ impl Cost {
 
     fn steps(&self, instance: &Value) -> u64 {
         let own = match instance {
-            Value::String(text) => count(text.len()).saturating_mul(self.patterns.max(1)) / 8,
+            Value::String(text) => {
+                let length = count(text.len());
+                // A check has eight steps for each character: enough for one of the largest.
+                length / 8 + length.saturating_mul(self.patterns) / 2
+            }
             Value::Array(items) if self.compares => {
                 size(instance).saturating_add(count(items.len()))
             }
             Value::Array(items) => count(items.len()),
             Value::Object(fields) if self.name_patterns > 0 => {
-                let names: u64 = fields.keys().map(|name| 1 + count(name.len()) / 8).sum();
+                let names: u64 = fields.keys().map(|name| 1 + count(name.len()) / 2).sum();
                 names.saturating_mul(self.name_patterns)
             }
             Value::Object(fields) => count(fields.len()),
@@ -129,17 +143,33 @@ impl<'i> Keyword<'i> for Cost {
     }
 }
 
+/// How large a regular expression is, in units: in the worst case the time for each character of a
+/// text grows with it. One that cannot be compiled is told of later.
+fn pattern_units(pattern: &str) -> u64 {
+    let schema = json!({"pattern": pattern});
+    let fits = |units: &u64| {
+        let bytes = usize::try_from(*units).unwrap_or(usize::MAX) * PATTERN_UNIT;
+        let limited = jsonschema::options().offline().with_pattern_options(pattern_limits(bytes));
+        limited.build(&schema).is_ok()
+    };
+    let all = count(PATTERN_BYTES / PATTERN_UNIT);
+    [1, all / 4].into_iter().find(fits).unwrap_or(all)
+}
+
 /// How many values there are in a value, long texts counting for more.
 pub(crate) fn size(value: &Value) -> u64 {
     match value {
         Value::Array(items) => items.iter().map(size).sum::<u64>() + 1,
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| 1 + count(name.len()) / 8 + size(value)).sum::<u64>()
-                + 1
-        }
+        Value::Object(fields) => fields_size(fields),
         Value::String(text) => 1 + count(text.len()) / 8,
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
+}
+
+/// As [`size`], of an object.
+pub(crate) fn fields_size(fields: &Map<String, Value>) -> u64 {
+    let each = fields.iter().map(|(name, value)| 1 + count(name.len()) / 8 + size(value));
+    each.sum::<u64>() + 1
 }
 
 fn fields(value: &Value) -> u64 {

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-use crate::schema::{BYTES_MAX, Violation, escaped};
+use crate::schema::{BYTES_MAX, Patterns, Violation, escaped};
 use crate::schema_cost::{Cost, KEYWORD};
 
 const DEPTH_MAX: usize = 32;
-const PATTERNS_MAX: usize = 100;
+const PATTERNS_MAX: usize = 50;
 
 /// Keywords that hold a schema, or a list of them.
 const ONE: [&str; 10] = [
@@ -43,8 +43,7 @@ const REFUSED: [(&str, &str); 4] = [
 pub(crate) struct Prepared {
     pub(crate) schema: Value,
     pub(crate) draft: Draft,
-    /// Regular expressions in it.
-    pub(crate) patterns: usize,
+    pub(crate) patterns: Patterns,
     /// Where each part is now, and where it was.
     places: Vec<(String, String)>,
 }
@@ -83,8 +82,9 @@ pub(crate) fn prepare(schema: &Map<String, Value>) -> Result<Prepared, Violation
     let named = schema.remove("$schema");
     parts.survey(&mut schema, "", "")?;
     parts.check_references()?;
-    if parts.patterns > PATTERNS_MAX {
-        return Err(Violation::at("", "a schema may have 100 regular expressions"));
+    if parts.patterns.count > PATTERNS_MAX {
+        let words = format!("a schema may have {PATTERNS_MAX} regular expressions");
+        return Err(Violation::at("", words));
     }
     let mut schema = parts.counting(schema);
     if let (Some(top), Some(named)) = (schema.as_object_mut(), named) {
@@ -129,7 +129,7 @@ struct Parts {
     targets: HashMap<String, String>,
     /// Where references stand and lead.
     references: Vec<(String, String)>,
-    patterns: usize,
+    patterns: Patterns,
     places: Vec<(String, String)>,
 }
 
@@ -147,7 +147,7 @@ impl Parts {
             self.targets.insert(name, now.to_owned());
         }
         let named = part.get("patternProperties").and_then(Value::as_object).map_or(0, Map::len);
-        self.patterns += usize::from(part.contains_key("pattern")) + named;
+        self.patterns.count += usize::from(part.contains_key("pattern")) + named;
         if let Some(Value::String(reference)) = part.get("$ref") {
             self.references.push((format!("{was}/$ref"), reference.clone()));
         }
@@ -179,8 +179,10 @@ impl Parts {
     }
 
     /// The part with its cost before it, and with all parts in it so.
-    fn counting(&self, mut part: Map<String, Value>) -> Value {
-        let cost = Map::from_iter([(KEYWORD.to_owned(), Cost::of(&part).to_value())]);
+    fn counting(&mut self, mut part: Map<String, Value>) -> Value {
+        let cost = Cost::of(&part);
+        self.patterns.bytes += cost.pattern_bytes();
+        let cost = Map::from_iter([(KEYWORD.to_owned(), cost.to_value())]);
         for (_, child) in children(&mut part) {
             if let Value::Object(inner) = child {
                 *child = self.counting(std::mem::take(inner));

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use freehold_egress::{Egress, Options};
 use freehold_testkit::{Answer, Client, TestApp};
+use freehold_webhooks::Settings;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::world::app;
@@ -182,6 +185,54 @@ async fn a_list_with_one_that_does_not_fit_is_refused_whole_and_its_place_is_tol
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_events_of_several_types_is_told_in_their_order() {
+    let app = app().await;
+    let client = customer(&app, "Acme").await;
+    for name in ["order.paid", "order.sent"] {
+        declare(&client, name, &json!({"required": ["id"]})).await.expect(201);
+    }
+    let event = |kind: &str| json!({"type": kind, "data": {}});
+    let kinds = ["order.sent", "order.paid", "order.free", "order.sent", "order.paid"];
+    let list: Vec<Value> = kinds.map(event).to_vec();
+    // At first none of the schemas is remembered, then one, then both.
+    for before in ["order.free", "order.paid", "order.sent"] {
+        send(&client, before, json!({"id": 1})).await.expect(202);
+        let refused = client.post(EVENTS, &list).await;
+        let problem = refused.expect(422).json();
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let told: Vec<&str> = errors.map(|error| error["pointer"].as_str().unwrap()).collect();
+        assert_eq!(told, ["/0/data/id", "/1/data/id", "/3/data/id", "/4/data/id"], "{before}");
+    }
+}
+
+#[tokio::test]
+async fn many_requests_with_transactions_of_their_own_do_not_wait_for_each_others_connections() {
+    let egress = Egress::new(Options::default()).unwrap();
+    let app = TestApp::with([freehold_webhooks::module(Settings::default(), egress)]);
+    let app = app.config(|config| config.pool_size = 3).start().await;
+    let client = customer(&app, "Acme").await;
+    declare(&client, "order.paid", &json!({"required": ["v"]})).await.expect(201);
+    let path = format!("{TYPES}/order.paid");
+    for round in 0..3 {
+        client
+            .patch(&path, json!({"schema": {"required": [format!("v{round}")]}}))
+            .await
+            .expect(200);
+        let began = Instant::now();
+        let requests = (0..24).map(|n| {
+            let event = json!({"type": "order.paid", "data": {format!("v{round}"): n}});
+            let key = format!("{round}-{n}");
+            client.post(EVENTS, event).header("idempotency-key", &key).into_future()
+        });
+        for answer in join_all(requests).await {
+            answer.expect(202);
+        }
+        // Whoever waits for a connection in vain does so for five seconds.
+        assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn what_is_answered_does_not_repeat_what_was_sent() {
     let app = app().await;
     let client = customer(&app, "Acme").await;
@@ -204,8 +255,7 @@ async fn the_very_next_event_is_checked_by_the_schema_that_was_just_written() {
         // Others read the types just when they change.
         let busy = (0..4).map(|_| send(&client, "order.paid", json!({&now: 1, &next: 1})));
         let change = client.patch(&path, json!({"schema": {"required": [&next]}})).into_future();
-        let (changed, _) =
-            futures_util::future::join(change, futures_util::future::join_all(busy)).await;
+        let (changed, _) = futures_util::future::join(change, join_all(busy)).await;
         changed.expect(200);
         let refused = send(&client, "order.paid", json!({&now: 1})).await;
         assert_eq!(violated(&refused), [format!("/data/{next}")], "after change {n}");
@@ -326,6 +376,26 @@ async fn a_tenant_has_a_thousand_types_of_four_mebibytes() {
     client.post(TYPES, json!({"name": "one.more"})).await.expect(201);
     let more = client.post(TYPES, json!({"name": "and.another"})).await;
     more.problem("webhooks.too_many_event_types", 403);
+}
+
+#[tokio::test]
+async fn a_tenants_regular_expressions_count_for_much_of_its_room() {
+    let app = app().await;
+    let client = customer(&app, "Acme").await;
+    let expressions: Vec<Value> =
+        (0..50).map(|n| json!({"pattern": format!("^[a-z]{n}$")})).collect();
+    let schema = json!({"properties": {"a": {"anyOf": expressions}}});
+    for n in 0..20 {
+        declare(&client, &format!("many.n{n}"), &schema).await.expect(201);
+    }
+    let refused = declare(&client, "many.more", &schema).await;
+    refused.problem("webhooks.too_many_event_types", 403);
+    let few = json!({"properties": {"a": {"pattern": "^[a-z]+$"}}});
+    declare(&client, "few.first", &few).await.expect(201);
+    let refused = client.patch(&format!("{TYPES}/few.first"), json!({"schema": schema})).await;
+    refused.problem("webhooks.too_many_event_types", 403);
+    client.delete(&format!("{TYPES}/many.n0")).await.expect(204);
+    declare(&client, "many.more", &schema).await.expect(201);
 }
 
 #[tokio::test]
