@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 fn data() -> Value {
     let lines: Vec<Value> = (0..500).map(|n| json!({"sku": n, "tags": ["a", "b", null]})).collect();
-    json!({"total": 120, "currency": "EUR", "lines": lines, "": {"a": {"b": {"c": true}}}})
+    // Each selector of one step multiplies what the next one looks at.
+    let deep = (0..60).fold(json!([]), |inner, _| json!([inner]));
+    json!({"a": deep, "total": 120, "currency": "EUR", "lines": lines, "": {"a": {"b": {"c": true}}}})
 }
 
 fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
 //! `/event-types`: what there is to subscribe to, Freehold's own and the customer's.
 
 use freehold_kernel::{
-    Created, Error, Event, FromSegment, IfMatch, Json, NoContent, OnConstraint, Path, Result,
-    Routes, Timestamp, Tx, WithEtag, endpoint,
+    Created, Error, Event, FromSegment, IfMatch, Json, List, NoContent, NoFilter, OnConstraint,
+    Page, Path, Result, Routes, Timestamp, Tx, WithEtag, endpoint,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::events::{check_word, type_name};
 
 /// Types of one tenant.
 const TYPES_MAX: i64 = 1_000;
-/// Their schemas and samples together: a list of them has them all.
+/// Their schemas and samples together: a page of them may have them all.
 const BYTES_MAX: i64 = 4 * 1024 * 1024;
 
 pub(crate) fn routes() -> Routes {
@@ -26,14 +26,6 @@ pub(crate) fn routes() -> Routes {
         .get("/{name}", "events:read", get_event_type)
         .patch("/{name}", "event-types:write", update_event_type)
         .delete("/{name}", "event-types:write", delete_event_type)
-}
-
-/// Every kind of event.
-#[derive(Serialize, ToSchema)]
-#[schema(as = webhooks::EventTypes)]
-struct EventTypes {
-    /// Sorted by name.
-    data: Vec<EventType>,
 }
 
 /// A kind of event.
@@ -113,25 +105,30 @@ pub(crate) struct EventTypeDeleted {
     name: String,
 }
 
-/// List the kinds of events, Freehold's and the tenant's own, with schemas and samples. With a portal
-/// link the tenant's own alone: what happens in the tenant is not its customers' business.
+/// List the kinds of events, Freehold's and the tenant's own, by name, with schemas and samples. With a
+/// portal link the tenant's own alone: what happens in the tenant is not its customers' business.
 #[endpoint]
-async fn list_event_types(mut tx: Tx) -> Result<Json<EventTypes>> {
-    let tenant = tx.tenant();
+async fn list_event_types(list: List<NoFilter>, mut tx: Tx) -> Result<Page<EventType>> {
+    let (tenant, after) = (tx.tenant(), list.after::<String>()?);
     let rows = sqlx::query_as!(
         Row,
         r#"select name, description, schema, sample, is_deprecated, created_by, created_at, version
-           from webhooks.event_types where tenant_id = $1"#,
+           from webhooks.event_types
+           where tenant_id = $1 and ($2::text is null or name > $2)
+           order by name limit $3"#,
         *tenant,
+        after,
+        list.fetch_limit(),
     )
     .fetch_all(tx.db())
     .await?;
     let is_customer = tx.actor()?.customer.is_some();
     let ours = if is_customer { &[] } else { tx.app().events() };
-    let mut data: Vec<EventType> = ours.iter().map(of_freehold).collect();
-    data.extend(rows.into_iter().map(EventType::from));
-    data.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    Ok(Json(EventTypes { data }))
+    let ours = ours.iter().filter(|kind| after.as_deref().is_none_or(|after| kind.name > after));
+    let mut kinds: Vec<EventType> = ours.map(of_freehold).collect();
+    kinds.extend(rows.into_iter().map(EventType::from));
+    kinds.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    list.page(kinds, |kind| kind.name.clone())
 }
 
 /// Declare a kind of event of one's own. With a schema, events of this type are refused unless
