@@ -121,36 +121,38 @@ fn took_too_long() -> Error {
 }
 
 async fn commit(app: &Arc<App>, group: Vec<Waiting>) {
-    let (brought, waiting): (Vec<Brought>, Vec<_>) =
-        group.into_iter().map(|one| (one.brought, one.answer)).unzip();
-    let answers = match caught(app, brought.clone(), true).await {
-        Ok(answers) => answers,
-        Err(error) => {
-            tracing::warn!(%error, requests = brought.len(), "events could not be taken together");
-            apart(app, brought, &error).await
+    let brought = group.iter().map(|one| one.brought.clone()).collect();
+    match caught(app, brought, true).await {
+        Ok(answers) => {
+            for (answer, waiting) in answers.into_iter().zip(group) {
+                // Whoever has gone away is told when they ask again.
+                let _ = waiting.answer.send(answer);
+            }
         }
-    };
-    for (answer, waiting) in answers.into_iter().zip(waiting) {
-        // Whoever has gone away is told when they ask again.
-        let _ = waiting.send(answer);
+        Err(error) => {
+            tracing::warn!(%error, requests = group.len(), "events could not be taken together");
+            apart(app, group, &error).await;
+        }
     }
 }
 
 /// One by one, so that one harms no other, and through the outbox, so that nothing but the events
 /// themselves can stand in their way. Where the database is away, none can be taken.
-async fn apart(app: &Arc<App>, group: Vec<Brought>, error: &Error) -> Vec<Answer> {
+async fn apart(app: &Arc<App>, group: Vec<Waiting>, error: &Error) {
     let is_away = error.kind() == Kind::Unavailable && error.code() != "core.busy";
     let again = || {
         let seconds = error.retry_after_s().unwrap_or(1);
         Error::unavailable(error.code(), error.detail(), seconds)
     };
-    let mut answers = Vec::with_capacity(group.len());
-    for brought in group {
-        let answer = if is_away { Err(again()) } else { caught(app, vec![brought], false).await };
-        answers
-            .push(answer.and_then(|mut answers| answers.pop().unwrap_or_else(|| Ok(Vec::new()))));
+    for Waiting { brought, answer } in group {
+        // The turn is others' while this lasts: nobody is served who has stopped waiting.
+        if answer.is_closed() {
+            continue;
+        }
+        let taken = if is_away { Err(again()) } else { caught(app, vec![brought], false).await };
+        let taken = taken.and_then(|mut ids| ids.pop().unwrap_or_else(|| Ok(Vec::new())));
+        let _ = answer.send(taken);
     }
-    answers
 }
 
 /// As [`together`]; in a task of its own, so that a fault in it is a failure and no more. A database
