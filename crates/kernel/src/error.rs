@@ -129,6 +129,14 @@ impl Error {
         }))
     }
 
+    /// A refusal with status 412: somebody else was faster.
+    #[must_use]
+    pub fn stale() -> Self {
+        let words =
+            "Somebody changed this since you read it; read it again and repeat your change.";
+        Self::new(Kind::Stale, "core.stale", words)
+    }
+
     /// A refusal with status 401.
     #[must_use]
     pub fn unauthenticated(code: &'static str, detail: impl Into<String>) -> Self {

@@ -285,8 +285,7 @@ async fn update_webhook(
     .execute(tx.db())
     .await?;
     if changed.rows_affected() == 0 {
-        let stale = IfMatch(Some(before.version)).check(-1);
-        return Err(stale.err().unwrap_or_else(Error::not_found));
+        return Err(Error::stale());
     }
     let after = find(&mut tx, id).await?;
     let event = WebhookUpdated { webhook_id: id, url: after.url.clone() };

@@ -224,8 +224,7 @@ async fn update_event_type(
     .execute(tx.db())
     .await?;
     if changed.rows_affected() == 0 {
-        let stale = IfMatch(Some(before.version)).check(-1);
-        return Err(stale.err().unwrap_or_else(Error::not_found));
+        return Err(Error::stale());
     }
     check_room(&mut tx).await?;
     announce(&mut tx);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::operation::Operation;
 use crate::cx::Cx;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::tx::Tx;
 
 /// An argument of a handler.
@@ -128,11 +128,7 @@ impl IfMatch {
     /// 412 `core.stale`.
     pub fn check(&self, version: i64) -> Result<()> {
         match self.0 {
-            Some(seen) if seen != version => Err(Error::new(
-                Kind::Stale,
-                "core.stale",
-                "Somebody changed this since you read it; read it again and repeat your change.",
-            )),
+            Some(seen) if seen != version => Err(Error::stale()),
             _ => Ok(()),
         }
     }
