@@ -144,7 +144,9 @@ async fn list_deliveries(
     list: List<DeliveryFilter>,
     mut tx: Tx,
 ) -> Result<Page<Delivery>> {
-    let (filter, after) = (&list.filter, list.after::<Uuid>()?);
+    let filter = &list.filter;
+    let before = [list.after()?, filter.until.map(first_id)].into_iter().flatten().min();
+    let before = before.unwrap_or(Uuid::max());
     if filter.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
         return Err(Error::invalid("status", "core.choice", STATUSES.join(", ")));
     }
@@ -153,32 +155,30 @@ async fn list_deliveries(
     let deliveries = sqlx::query_as!(
         Delivery,
         r#"select l.id as "id!: DeliveryId", l.webhook_id as "webhook_id!: EndpointId",
-           l.event_id as "event_id!: EventId", l.event as "event!", l.payload as "payload?", l.status as "status!",
-           l.status_code, l.error, l.attempts as "attempts!", l.next_attempt_at, l.delivered_at,
+           l.event_id as "event_id!: EventId", l.event as "event!", l.payload as "payload?",
+           l.status as "status!", l.status_code, l.error, l.attempts as "attempts!", l.next_attempt_at, l.delivered_at,
            l.created_at as "created_at!",
-           coalesce(sum(octet_length(l.payload::text)) over before, 0) < $11 as "fits!"
+           coalesce(sum(octet_length(l.payload::text)) over before, 0) < $10 as "fits!"
          from (
            select d.id, d.endpoint_id as webhook_id, d.event_id, d.event_type as event,
              e.data as payload, d.status, d.status_code, d.error, d.attempts, d.next_attempt_at,
              d.delivered_at, d.created_at
            from webhooks.deliveries d
            left join core.events e
-             on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id and e.at >= $10
-           where d.tenant_id = $1 and d.endpoint_id = $2 and ($3::uuid is null or d.id < $3)
-             and ($4::text is null or d.status = $4) and ($5::text is null or d.event_type = $5)
-             and ($6::uuid is null or d.id = webhooks.delivery_id($6, $2))
-             and ($7::uuid is null or d.id >= $7) and ($8::uuid is null or d.id < $8)
-           order by d.id desc limit $9) as l
+             on e.tenant_id = d.tenant_id and e.at = d.event_at and e.id = d.event_id and e.at >= $9
+           where d.tenant_id = $1 and d.endpoint_id = $2 and d.id >= $3 and d.id < $4
+             and ($5::text is null or d.status = $5) and ($6::text is null or d.event_type = $6)
+             and ($7::uuid is null or d.id = webhooks.delivery_id($7, $2))
+           order by d.id desc limit $8) as l
          window before as (order by l.id desc rows between unbounded preceding and 1 preceding)
          order by l.id desc"#,
         *tenant,
         *id,
-        after,
+        filter.since.map_or(Uuid::nil(), first_id),
+        before,
         filter.status,
         filter.event,
         filter.event_id.map(|event| *event),
-        filter.since.map(first_id),
-        filter.until.map(first_id),
         list.fetch_limit(),
         kept_since as _,
         PAGE_BYTES_MAX,
