@@ -161,16 +161,16 @@ async fn list_events(list: List<SentEventFilter>, mut tx: Tx) -> Result<Page<Sen
              select id, at, type as kind, data, subject, actor, coalesce(occurred_at, at) as occurred_at
              from core.events
              where tenant_id = $1 and source = 'custom'
-               and ($2::timestamptz is null or (at, id) < ($2, $3))
+               and (at, id) < (coalesce($2::timestamptz, 'infinity'), $3)
                and ($4::text is null or type = $4) and ($5::text is null or subject = $5)
-               and ($6::timestamptz is null or at >= $6)
-               and ($7::timestamptz is null or at < $7)
+               and at >= coalesce($6::timestamptz, '-infinity')
+               and at < coalesce($7::timestamptz, 'infinity')
              order by at desc, id desc limit $8) as e
            window before as (order by at desc, id desc rows between unbounded preceding and 1 preceding)
            order by at desc, id desc"#,
         *tenant,
         after_at as _,
-        after_id,
+        after_id.unwrap_or(Uuid::max()),
         filter.r#type,
         filter.customer.as_deref().map(subject_of),
         filter.since as _,
