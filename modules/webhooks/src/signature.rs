@@ -125,6 +125,37 @@ mod tests {
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
+    /// The specification shows the first one's signature without its key; both are in the tests of
+    /// `test_asymmetric_key_signing` in Svix's server, whose scheme it became (server/svix-server of
+    /// svix/svix-webhooks). The second one is of `TestAsymmetricWebhookSign`, in what is proposed as
+    /// the reference library for Go (standard-webhooks/standard-webhooks, pull request 253).
+    #[test]
+    fn the_vectors_for_key_pairs_hold() {
+        for (pair, public, signature) in [
+            (
+                "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==",
+                Some("whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="),
+                "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==",
+            ),
+            (
+                "VEVTVFNJR05JTkdLRVlET05PVFVTRVRISVNGT1JBTlk=",
+                None,
+                "v1a,tQ9V2XOqn7jL/DQenEFpqIugdBVtiMmER5mhSkXBNwM0mkATuDe6KYYUuxqtaiHeYGb7KaaBRdM5WqyeFiL8Ag==",
+            ),
+        ] {
+            // The private key, and behind it, maybe, the public one.
+            let private = STANDARD.decode(pair).unwrap()[..32].to_vec();
+            let secret = Secret::from_bytes(ED25519, private);
+            let signed = secret
+                .sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#)
+                .unwrap();
+            assert_eq!(signed, signature);
+            if let Some(public) = public {
+                assert_eq!(secret.public_key().unwrap().unwrap(), public);
+            }
+        }
+    }
+
     #[test]
     fn a_signature_with_a_key_pair_is_checked_with_the_public_key_alone() {
         let secret = Secret::generate(ED25519).unwrap();

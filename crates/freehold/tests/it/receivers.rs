@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tempfile::TempDir;
 
 /// Exact, those that the libraries need included, so that a run next year is the run of today.
 const NPM: [&str; 3] = ["standardwebhooks@1.1.1", "@stablelib/base64@1.0.1", "fast-sha256@1.3.0"];
-const PIP: [&str; 1] = ["standardwebhooks==1.1.0"];
+const PIP: [&str; 4] =
+    ["standardwebhooks==1.1.0", "cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.12"];
 
 /// Which of the page's receivers.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +40,9 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Starts it with this secret, on a free port.
+    /// Starts it with this secret, on a free port; with a public key it verifies key pairs.
     pub(crate) fn start(language: Language, secret: &str) -> Self {
-        let (mut command, folder) = command(language);
+        let (mut command, folder) = command(language, secret.starts_with("whpk_"));
         command.env("WEBHOOK_SECRET", secret).env("PORT", "0").stdout(Stdio::piped());
         let mut child = run(command, Command::spawn);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -96,30 +100,45 @@ pub(crate) fn page() -> String {
     std::fs::read_to_string(page).unwrap()
 }
 
-/// The page's only block in this language.
-fn block(language: &str) -> String {
+/// The page's only block that opens like this: with its language, and its file's name if it has one.
+fn block(opens: &str) -> String {
     let page = page();
-    let (_, rest) = page.split_once(&format!("\n```{language}\n")).unwrap();
-    assert!(!rest.contains(&format!("\n```{language}\n")), "there are two blocks of {language}");
+    let opens = format!("\n```{opens}\n");
+    let (_, rest) = page.split_once(&opens).unwrap();
+    assert!(!rest.contains(&opens), "there are two blocks of {opens}");
     rest.split_once("\n```").unwrap().0.to_owned() + "\n"
 }
 
 /// How to run a receiver, and the folder that must live as long.
-fn command(language: Language) -> (Command, Option<TempDir>) {
-    let (program, file, code, home) = match language {
-        Language::Rust => return (Command::new(example()), None),
+fn command(language: Language, with_key_pair: bool) -> (Command, Option<TempDir>) {
+    let (program, home, comment, extension, library) = match language {
+        Language::Rust => {
+            assert!(!with_key_pair, "the page has none in Rust");
+            return (Command::new(example()), None);
+        }
         // Node looks for libraries beside the file and upwards.
-        Language::Node => (PathBuf::from("node"), "receiver.mjs", block("js"), node_libraries()),
+        Language::Node => {
+            let library = ("from \"standardwebhooks\"", "from \"./key_pair.mjs\"");
+            (PathBuf::from("node"), node_libraries(), "js\n//", "mjs", library)
+        }
         Language::Python => {
             let home = python_libraries();
-            (home.join("bin/python"), "receiver.py", block("python"), home)
+            let library = ("from standardwebhooks import", "from key_pair import");
+            (home.join("bin/python"), home, "python\n#", "py", library)
         }
     };
     let folder = TempDir::new_in(home).unwrap();
-    let file = folder.path().join(file);
-    std::fs::write(&file, code).unwrap();
+    let shown = |name: &str| block(&format!("{comment} {name}.{extension}"));
+    let file = |name: &str| folder.path().join(format!("{name}.{extension}"));
+    let mut receiver = shown("receiver");
+    if with_key_pair {
+        std::fs::write(file("key_pair"), shown("key_pair")).unwrap();
+        assert_eq!(receiver.matches(library.0).count(), 1, "where it imports the library");
+        receiver = receiver.replace(library.0, library.1);
+    }
+    std::fs::write(file("receiver"), receiver).unwrap();
     let mut command = Command::new(program);
-    command.arg(file);
+    command.arg(file("receiver"));
     (command, Some(folder))
 }
 
@@ -214,53 +233,109 @@ fn the_request_that_the_page_shows_is_signed_as_the_page_says() {
     assert_eq!(header("x-webhook-signature"), format!("sha256={plain}"));
 }
 
+#[test]
+fn the_page_says_to_install_what_is_installed_here() {
+    let page = page();
+    for command in [
+        format!("\nnpm install {}\n", NPM[0]),
+        format!("\npip install {}\n", PIP[0]),
+        format!("\npip install {}\n", PIP[1]),
+    ] {
+        assert!(page.contains(&command), "not on the page: {command}");
+    }
+}
+
 #[tokio::test]
 async fn the_node_receiver_takes_what_is_signed_and_nothing_else() {
-    takes_what_is_signed_and_nothing_else(Language::Node).await;
+    takes_what_is_signed_and_nothing_else(Language::Node, Signer::shared).await;
 }
 
 #[tokio::test]
 async fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
-    takes_what_is_signed_and_nothing_else(Language::Python).await;
+    takes_what_is_signed_and_nothing_else(Language::Python, Signer::shared).await;
 }
 
 #[tokio::test]
 async fn the_rust_receiver_takes_what_is_signed_and_nothing_else() {
-    takes_what_is_signed_and_nothing_else(Language::Rust).await;
+    takes_what_is_signed_and_nothing_else(Language::Rust, Signer::shared).await;
 }
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+#[tokio::test]
+async fn the_node_receiver_takes_what_is_signed_with_a_key_pair_and_nothing_else() {
+    takes_what_is_signed_and_nothing_else(Language::Node, Signer::pair).await;
+}
 
-async fn takes_what_is_signed_and_nothing_else(language: Language) {
-    let receiver = Receiver::start(language, SECRET);
+#[tokio::test]
+async fn the_python_receiver_takes_what_is_signed_with_a_key_pair_and_nothing_else() {
+    takes_what_is_signed_and_nothing_else(Language::Python, Signer::pair).await;
+}
+
+/// Who signs, and what a receiver is given to verify it.
+struct Signer {
+    key: String,
+    sign: Box<dyn Fn(&str, i64, &[u8]) -> String>,
+}
+
+impl Signer {
+    /// With a secret of these bytes.
+    fn shared(bytes: [u8; 32]) -> Self {
+        let webhook = Webhook::from_bytes(bytes.to_vec()).unwrap();
+        let sign = move |id: &str, time, body: &[u8]| webhook.sign(id, time, body).unwrap();
+        Self { key: format!("whsec_{}", STANDARD.encode(bytes)), sign: Box::new(sign) }
+    }
+
+    /// With a key pair of these bytes.
+    fn pair(bytes: [u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&bytes).unwrap();
+        let key = format!("whpk_{}", STANDARD.encode(pair.public_key()));
+        let sign = move |id: &str, time, body: &[u8]| {
+            let message = [format!("{id}.{time}.").as_bytes(), body].concat();
+            format!("v1a,{}", STANDARD.encode(pair.sign(&message)))
+        };
+        Self { key, sign: Box::new(sign) }
+    }
+
+    /// Signed in the other way, with what a receiver of this one's knows: a secret that is no key of
+    /// a pair, or a public key that is no secret.
+    fn the_other_way(&self, id: &str, time: i64, body: &[u8]) -> String {
+        let (prefix, key) = self.key.split_once('_').unwrap();
+        let key = STANDARD.decode(key).unwrap().try_into().unwrap();
+        let other = if prefix == "whpk" { Self::shared(key) } else { Self::pair(key) };
+        (other.sign)(id, time, body)
+    }
+}
+
+async fn takes_what_is_signed_and_nothing_else(language: Language, signer: fn([u8; 32]) -> Signer) {
+    let (signer, other) = (signer([7; 32]), signer([8; 32]));
+    let receiver = Receiver::start(language, &signer.key);
+    let post = async |id: &str, ago_s: i64, signed: &[u8], body: &[u8]| {
+        let time = seconds() - ago_s;
+        send(&receiver.url, id, time, &(signer.sign)(id, time, signed), body.to_vec()).await
+    };
     let good = json!({"type": "order.paid", "timestamp": "2026-07-20T10:00:00Z", "data": {"z": "ü", "a": 1}});
     let body = good.to_string().into_bytes();
-    assert_eq!(receiver.post("evt_1", 0, &body, &body).await, Some(204));
+    assert_eq!(post("evt_1", 0, &body, &body).await, Some(204));
 
     let mut tampered = body.clone();
     *tampered.iter_mut().find(|byte| **byte == b'1').unwrap() = b'9';
-    assert_eq!(receiver.post("evt_2", 0, &body, &tampered).await, Some(400), "tampered");
-    assert_eq!(receiver.post("evt_3", 600, &body, &body).await, Some(400), "ten minutes old");
-    assert_eq!(receiver.post("evt_4", -600, &body, &body).await, Some(400), "from the future");
+    assert_eq!(post("evt_2", 0, &body, &tampered).await, Some(400), "tampered");
+    assert_eq!(post("evt_3", 600, &body, &body).await, Some(400), "ten minutes old");
+    assert_eq!(post("evt_4", -600, &body, &body).await, Some(400), "from the future");
     let text = b"not JSON".to_vec();
-    assert_eq!(receiver.post("evt_5", 0, &text, &text).await, Some(400), "signed, but not JSON");
+    assert_eq!(post("evt_5", 0, &text, &text).await, Some(400), "signed, but not JSON");
     let bytes = vec![0xff, 0xfe];
-    assert_eq!(receiver.post("evt_6", 0, &body, &bytes).await, Some(400), "not even text");
-    let other = Webhook::from_bytes(b"somebody else's secret".to_vec()).unwrap();
-    let others = other.sign("evt_7", seconds(), &body).unwrap();
-    for signature in [&others, "v1,", "v1", "v1,###", "v1,AAAA", "nonsense", ","] {
-        let answer = send(&receiver.url, "evt_7", seconds(), signature, body.clone()).await;
-        assert_eq!(answer, Some(400), "the signature {signature}");
-    }
+    assert_eq!(post("evt_6", 0, &body, &bytes).await, Some(400), "not even text");
+    refuses_other_signatures(&receiver, &signer, &other, &body).await;
     // After a rotation both secrets sign, in either order, and a receiver may know the old or the new
     // one; beside signatures of a kind that it does not know it finds the one that it does.
-    let (at, good) = (seconds(), Webhook::new(SECRET).unwrap());
-    let good = good.sign("evt_10", at, &body).unwrap();
-    let others = other.sign("evt_10", at, &body).unwrap();
+    let at = seconds();
+    let good = (signer.sign)("evt_10", at, &body);
+    let others = (other.sign)("evt_10", at, &body);
+    let unknown = if good.starts_with("v1a,") { "v1,AAAA" } else { "v1a,AAAA" };
     for both in [
         format!("{good} {others}"),
         format!("{others} {good}"),
-        format!("v1a,AAAA {others} {good}"),
+        format!("{unknown} {others} {good}"),
     ] {
         let answer = send(&receiver.url, "evt_10", at, &both, body.clone()).await;
         assert_eq!(answer, Some(204), "signed by two: {both}");
@@ -270,22 +345,42 @@ async fn takes_what_is_signed_and_nothing_else(language: Language) {
 
     // It may close before all of it is sent; then there is no answer to read.
     let large = vec![b' '; 600 * 1024];
-    let refused = receiver.post("evt_8", 0, &large, &large).await;
+    let refused = post("evt_8", 0, &large, &large).await;
     assert!(refused.is_none_or(|status| status == 413), "{refused:?} for 600 KiB");
 
-    assert_eq!(receiver.post("evt_9", 0, &body, &body).await, Some(204), "it still lives");
+    assert_eq!(post("evt_9", 0, &body, &body).await, Some(204), "it still lives");
     receiver.event("evt_9").await;
     let expected = ["evt_1", "evt_10", "evt_10", "evt_10", "evt_9"]
         .map(|id| json!({"id": id, "type": "order.paid", "data": {"z": "ü", "a": 1}}));
     assert_eq!(receiver.printed(), expected);
 }
 
-impl Receiver {
-    /// Sends a body with the signature of `signed`, made some seconds ago.
-    async fn post(&self, id: &str, ago_s: i64, signed: &[u8], body: &[u8]) -> Option<u16> {
-        let time = seconds() - ago_s;
-        let signature = Webhook::new(SECRET).unwrap().sign(id, time, signed).unwrap();
-        send(&self.url, id, time, &signature, body.to_vec()).await
+async fn refuses_other_signatures(
+    receiver: &Receiver,
+    signer: &Signer,
+    other: &Signer,
+    body: &[u8],
+) {
+    let at = seconds();
+    let others = (other.sign)("evt_7", at, body);
+    let (version, value) = others.split_once(',').unwrap();
+    let own = (signer.sign)("evt_7", at, body);
+    for signature in [
+        others.clone(),
+        signer.the_other_way("evt_7", at, body),
+        own.replacen(version, "v2", 1),
+        format!("{version}, {}", own.split_once(',').unwrap().1),
+        format!("{version},"),
+        version.to_owned(),
+        format!("{version},###"),
+        format!("{version},A"),
+        format!("{version},AAAA"),
+        format!("{version},{}", "A".repeat(value.len())),
+        "nonsense".to_owned(),
+        ",".to_owned(),
+    ] {
+        let answer = send(&receiver.url, "evt_7", at, &signature, body.to_vec()).await;
+        assert_eq!(answer, Some(400), "the signature {signature}");
     }
 }
 

@@ -49,7 +49,7 @@ async fn an_event_reaches_its_own_receivers_verified_and_logged_and_no_other_ten
 
     let mut hooks = Vec::new();
     for language in [Language::Node, Language::Python, Language::Rust] {
-        hooks.push(hook(&ada, language).await);
+        hooks.push(hook(&ada, language, "hmac-sha256").await);
     }
     let scopes = json!({"name": "shop", "scopes": ["events:write"]});
     let key = ada.post("/api-keys", scopes, 201).await;
@@ -75,6 +75,23 @@ async fn an_event_reaches_its_own_receivers_verified_and_logged_and_no_other_ten
     nothing_was_overheard(&charles, &own_hook, &overhearing, &ada).await;
     for hook in &hooks {
         refused_when_tampered_with(&ada, &shop, hook).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_signed_with_a_key_pair_is_verified_as_the_page_says_and_refused_when_changed() {
+    let folder = folder();
+    let freehold = start(&folder.path().join("data"));
+    let ada = register(&freehold, "Ada").await;
+    for language in [Language::Node, Language::Python] {
+        let hook = hook(&ada, language, "ed25519").await;
+        let data = json!({"orderId": "A-1001", "total": 1200, "name": "Zoë"});
+        let paid = ada.post("/events", json!({"type": "order.paid", "data": data}), 202).await;
+        let expected = json!({"id": paid["id"], "type": "order.paid", "data": data});
+        assert_eq!(hook.receiver.event(&text(&paid, "id")).await, expected, "{language:?}");
+        let delivery = ada.delivery(&hook, &paid, "delivered").await;
+        assert_eq!((&delivery["statusCode"], &delivery["attempts"]), (&json!(204), &json!(1)));
+        refused_when_tampered_with(&ada, &ada, &hook).await;
     }
 }
 
@@ -122,13 +139,15 @@ async fn register(freehold: &Freehold, name: &str) -> Caller {
 }
 
 /// Registered while it is off: the receiver needs the secret to start, Freehold its port.
-async fn hook(ada: &Caller, language: Language) -> Hook {
+async fn hook(ada: &Caller, language: Language, signing: &str) -> Hook {
     let new = json!({
         "url": "http://127.0.0.1:8080/", "events": ["order.*", "user.updated"], "isActive": false,
+        "signing": signing,
     });
     let made = ada.post("/webhooks", new, 201).await;
     let id = text(&made, "id");
-    let receiver = Receiver::start(language, &text(&made, "secret"));
+    let key = if signing == "ed25519" { "publicKey" } else { "secret" };
+    let receiver = Receiver::start(language, &text(&made, key));
     let on = json!({"url": receiver.url, "isActive": true});
     let changed = ada.send(Method::PATCH, &format!("/webhooks/{id}"), Some(on), 200).await;
     assert_eq!(changed.get("secret"), None, "it is shown once");

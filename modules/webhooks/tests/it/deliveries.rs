@@ -1,8 +1,13 @@
 //! Deliveries: signed, logged, retried by the tenant's clock, given up, retried by hand.
 
+use std::time::{Duration, Instant};
+
+use freehold_testkit::Client;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use standardwebhooks::Webhook;
-use wiremock::matchers::method;
+use wiremock::matchers::{body_string_contains, method};
 use wiremock::{Mock, ResponseTemplate};
 
 use crate::world::{app, arrived, receiver, register, set_clock, settled, tried};
@@ -29,6 +34,32 @@ async fn the_official_library_verifies_what_arrives() {
     assert_eq!(headers["webhook-id"], sent.text_of("id"));
     let body: Value = serde_json::from_slice(&requests[0].body).unwrap();
     assert_eq!((&body["type"], &body["data"]), (&json!("order.paid"), &json!({"n": 1})));
+}
+
+#[tokio::test]
+async fn the_plain_signature_is_the_hmac_of_the_raw_body_under_the_secrets_text() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let rotate = format!("/api/v1/webhooks/{}/rotate-secret", made.text_of("id"));
+    let plain = |secret: &str, request: &wiremock::Request| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(&request.body);
+        format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+    };
+    let paid = json!({"type": "order.paid", "data": {"name": "Zoë", "z": 1, "a": [1.50, null]}});
+    client.post("/api/v1/events", &paid).await.expect(202);
+    let request = &arrived(&server, 1).await[0];
+    assert_eq!(request.headers["x-webhook-signature"], plain(made.text_of("secret"), request));
+
+    // There is one: with the secret that is in use.
+    let rotated = client.post(&rotate, json!({})).await;
+    client.post("/api/v1/events", &paid).await.expect(202);
+    let request = &arrived(&server, 2).await[1];
+    let secret = rotated.expect(200).text_of("secret");
+    assert_eq!(request.headers["x-webhook-signature"], plain(secret, request));
 }
 
 #[tokio::test]
@@ -134,9 +165,9 @@ async fn a_retry_by_hand_takes_the_place_of_the_one_that_was_planned() {
     set_clock(&app, &tenant, 3_600).await;
     tried(&client, &webhook, 3).await;
     let left = "select count(*) from core.jobs where run_at < 'infinity'";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while sqlx::query_scalar::<_, i64>(left).fetch_one(app.sql()).await.unwrap() > 0 {
-        assert!(std::time::Instant::now() < deadline, "what was planned before is void");
+        assert!(Instant::now() < deadline, "what was planned before is void");
     }
     assert_eq!(server.received_requests().await.unwrap().len(), 3);
 }
@@ -183,4 +214,59 @@ async fn the_log_shows_the_newest_first() {
     let listed: Vec<Value> =
         log.json()["data"].as_array().unwrap().iter().map(|row| row["eventId"].clone()).collect();
     assert_eq!(listed, sent);
+}
+
+/// The events in this list of deliveries, newest first.
+async fn listed(client: &Client, path: &str) -> Vec<String> {
+    let log = client.get(path).await.expect(200).json()["data"].clone();
+    let rows = log.as_array().unwrap().iter();
+    rows.map(|row| row["payload"]["n"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_log_is_narrowed_down_by_status_and_by_event() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let server = receiver(200).await;
+    let lost = Mock::given(body_string_contains("lost")).respond_with(ResponseTemplate::new(500));
+    lost.with_priority(1).mount(&server).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let webhook = made.text_of("id");
+    let path = format!("/api/v1/webhooks/{webhook}");
+    let log = format!("{path}/deliveries");
+    let send = async |kind: &str, n: &str| {
+        client.post("/api/v1/events", json!({"type": kind, "data": {"n": n}})).await.expect(202);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while listed(&client, &format!("{log}?limit=1")).await != [n] {
+            assert!(Instant::now() < deadline, "{n} is not in the log");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tried(&client, webhook, 1).await;
+    };
+    client.patch(&path, json!({"retrySeconds": [1]})).await.expect(200);
+    send("order.paid", "lost at first").await;
+    assert_eq!(settled(&client, webhook, "pending").await["status"], "failed");
+    client.patch(&path, json!({"retrySeconds": [3_600]})).await.expect(200);
+    send("order.paid", "one").await;
+    send("order.shipped", "two").await;
+    send("order.shipped", "lost for now").await;
+    send("order.paid", "three").await;
+
+    for (narrowed, wanted) in [
+        ("", vec!["three", "lost for now", "two", "one", "lost at first"]),
+        ("status=delivered", vec!["three", "two", "one"]),
+        ("status=failed", vec!["lost at first"]),
+        ("status=pending", vec!["lost for now"]),
+        ("event=order.paid", vec!["three", "one", "lost at first"]),
+        ("event=order.shipped", vec!["lost for now", "two"]),
+        ("event=order.shipped&status=delivered", vec!["two"]),
+        ("event=order.shipped&status=failed", vec![]),
+        ("event=order", vec![]),
+    ] {
+        assert_eq!(listed(&client, &format!("{log}?{narrowed}")).await, wanted, "{narrowed}");
+    }
+    let first = client.get(&format!("{log}?event=order.paid&limit=2")).await;
+    let rest = format!("{log}?event=order.paid&cursor={}", first.text_of("nextCursor"));
+    assert_eq!(listed(&client, &rest).await, ["lost at first"], "on the next page, too");
 }

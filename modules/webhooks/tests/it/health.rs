@@ -1,12 +1,14 @@
 //! Receivers that fail: told of once, left alone, given up after days, and told of again when they
 //! are back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freehold_egress::Policy;
+use freehold_testkit::Client;
 use serde_json::{Value, json};
+use standardwebhooks::Webhook;
 use wiremock::matchers::method;
-use wiremock::{Mock, ResponseTemplate};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::world::{app, app_with, arrived, receiver, register, set_clock, settled, tried};
 
@@ -71,10 +73,10 @@ async fn what_a_receiver_answered_is_forgotten_in_time_and_that_it_did_is_not() 
         let client = &client;
         async move { client.get(&path).await.expect(200).json()["tries"][0].clone() }
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while first_try(ids[0].clone()).await["responseBody"] != json!(null) {
-        assert!(std::time::Instant::now() < deadline, "the body is kept");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < deadline, "the body is kept");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(first_try(ids[0].clone()).await["statusCode"], 200);
     assert_eq!(first_try(ids[1].clone()).await["responseBody"], "thank you", "that one is new");
@@ -94,7 +96,7 @@ async fn a_receiver_that_fails_is_not_told_of_itself_for_ever() {
         let events = app.events(&tenant).await;
         events.into_iter().map(|event| event.kind).collect::<Vec<_>>()
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(15);
     loop {
         let all = kinds().await;
         let of = |name: &str| all.iter().filter(|kind| *kind == name).count();
@@ -106,8 +108,8 @@ async fn a_receiver_that_fails_is_not_told_of_itself_for_ever() {
             assert_eq!(of("webhook.delivery.exhausted"), 1, "{all:?}");
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "{all:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < deadline, "{all:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -118,6 +120,8 @@ async fn a_receiver_that_accepts_nothing_for_five_days_is_switched_off_and_its_o
     set_clock(&app, &tenant, 0).await;
     let client = app.principal(&tenant).everything();
     let server = receiver(500).await;
+    let watcher = receiver(200).await;
+    register(&client, &watcher, &["webhook.disabled"]).await;
     let made = register(&client, &server, &["order.*"]).await;
     let webhook = made.text_of("id").to_owned();
     let path = format!("/api/v1/webhooks/{webhook}");
@@ -135,21 +139,19 @@ async fn a_receiver_that_accepts_nothing_for_five_days_is_switched_off_and_its_o
     assert_eq!(shown.text_of("disabledReason"), "the receiver has accepted nothing for 5 days");
     let kinds: Vec<String> =
         app.events(&tenant).await.into_iter().map(|event| event.kind).collect();
-    assert!(kinds.contains(&"webhook.disabled".to_owned()), "{kinds:?}");
     assert!(kinds.contains(&"webhook.delivery.exhausted".to_owned()), "{kinds:?}");
+    let (_, disabled) = told(&watcher, "webhook.disabled", &webhook).await;
+    assert_eq!(disabled["reason"], "the receiver has accepted nothing for 5 days");
 
     let enabled = client.post(&format!("{path}/enable"), json!({})).await;
     assert_eq!(enabled.expect(200).json()["failingSince"], json!(null));
     assert_eq!(enabled.json()["disabledReason"], json!(null));
 }
 
-#[tokio::test]
-async fn a_dead_receiver_is_left_alone_but_for_a_probe_and_gets_all_when_it_is_back() {
-    let app = app().await;
-    let tenant = app.tenant("Acme").await;
-    let client = app.principal(&tenant).everything();
+/// A receiver that has failed so often that it is left alone, and its endpoint's id. 60 orders wait.
+async fn left_alone(client: &Client) -> (MockServer, String) {
     let server = receiver(500).await;
-    let made = register(&client, &server, &["order.*"]).await;
+    let made = register(client, &server, &["order.*"]).await;
     let webhook = made.text_of("id").to_owned();
     let path = format!("/api/v1/webhooks/{webhook}");
     let schedule = json!({"retrySeconds": [1, 1, 1, 1, 1, 1, 1, 1]});
@@ -164,18 +166,114 @@ async fn a_dead_receiver_is_left_alone_but_for_a_probe_and_gets_all_when_it_is_b
         let all = log.expect(200).json()["data"].as_array().unwrap().clone();
         all.into_iter().filter(|one| one["nextAttemptAt"].is_string()).count()
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while tries().await < 60 {
-        assert!(std::time::Instant::now() < deadline, "{} of 60", tries().await);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < deadline, "{} of 60", tries().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let asked = server.received_requests().await.unwrap().len();
     assert!(asked < 30, "{asked} requests to a dead receiver");
+    (server, webhook)
+}
+
+#[tokio::test]
+async fn a_dead_receiver_is_left_alone_but_for_a_probe_and_gets_all_when_it_is_back() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let (server, webhook) = left_alone(&client).await;
     server.reset().await;
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
     // A request that somebody waits for is made at once, and shows that it is back.
-    client.post(&format!("{path}/test"), json!({})).await.expect(200);
+    client.post(&format!("/api/v1/webhooks/{webhook}/test"), json!({})).await.expect(200);
     arrived(&server, 61).await;
     let newest = settled(&client, &webhook, "pending").await;
     assert_eq!(newest["status"], "delivered");
+}
+
+#[tokio::test]
+async fn a_dead_receiver_that_is_back_is_found_by_the_probe_alone_and_gets_all_that_waited() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let (server, webhook) = left_alone(&client).await;
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    // Nobody asks for anything from here on. It takes some 10 s; longer where the first probe was
+    // out before the receiver was back.
+    let path = format!("/api/v1/webhooks/{webhook}");
+    let delivered = async || {
+        let log = client.get(&format!("{path}/deliveries?limit=100&status=delivered")).await;
+        log.expect(200).json()["data"].as_array().unwrap().len()
+    };
+    let deadline = Instant::now() + Duration::from_secs(45);
+    while delivered().await < 60 {
+        assert!(Instant::now() < deadline, "{} of 60 arrived", delivered().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut came: Vec<u64> = Vec::new();
+    for request in server.received_requests().await.unwrap() {
+        let body: Value = request.body_json().unwrap();
+        assert_eq!(body["type"], "order.paid", "nothing else was sent");
+        came.push(body["data"]["n"].as_u64().unwrap());
+    }
+    came.sort_unstable();
+    assert_eq!(came, (0..60).collect::<Vec<u64>>(), "each once");
+    assert_eq!(client.get(&path).await.json()["failingSince"], json!(null));
+    let events = app.events(&tenant).await;
+    let back = events.iter().filter(|event| event.kind == "webhook.delivery.recovered");
+    assert_eq!(back.count(), 1);
+}
+
+/// What a receiver was told of an endpoint; waits for it, with a deadline.
+async fn told(watcher: &MockServer, kind: &str, webhook: &str) -> (Request, Value) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        for request in watcher.received_requests().await.unwrap() {
+            let body: Value = request.body_json().unwrap();
+            if body["type"] == kind && body["data"]["webhookId"] == webhook {
+                return (request, body["data"].clone());
+            }
+        }
+        assert!(Instant::now() < deadline, "nothing was told of {kind}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn that_a_delivery_is_given_up_or_a_receiver_is_gone_arrives_signed_at_another_endpoint() {
+    let app = app().await;
+    let tenant = app.tenant("Acme").await;
+    let client = app.principal(&tenant).everything();
+    let (down, gone, watcher) = (receiver(500).await, receiver(410).await, receiver(200).await);
+    let down = register(&client, &down, &["order.paid"]).await;
+    let down = down.text_of("id");
+    let path = format!("/api/v1/webhooks/{down}");
+    client.patch(&path, json!({"retrySeconds": [1]})).await.expect(200);
+    // A customer's, who are told nothing of it themselves.
+    let of_ada = json!({"url": gone.uri(), "events": ["order.lost"], "customer": "ada"});
+    let gone = client.post("/api/v1/webhooks", of_ada).await;
+    let gone = gone.expect(201).text_of("id");
+    let about = ["webhook.disabled", "webhook.delivery.exhausted"];
+    let watching = register(&client, &watcher, &about).await;
+    let paid = client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await;
+    let lost = json!({"type": "order.lost", "data": {}, "customer": "ada"});
+    client.post("/api/v1/events", lost).await.expect(202);
+
+    let (exhausted, of_delivery) = told(&watcher, "webhook.delivery.exhausted", down).await;
+    let delivery = settled(&client, down, "pending").await;
+    let wanted = json!({
+        "webhookId": down, "customer": null, "deliveryId": delivery["id"],
+        "eventId": paid.text_of("id"),
+        "error": "the receiver answered 500",
+    });
+    assert_eq!(of_delivery, wanted);
+    let (disabled, of_endpoint) = told(&watcher, "webhook.disabled", gone).await;
+    let reason = "the receiver answered 410 Gone";
+    let wanted = json!({"webhookId": gone, "customer": "ada", "reason": reason});
+    assert_eq!(of_endpoint, wanted);
+    let secret = Webhook::new(watching.text_of("secret")).unwrap();
+    for request in [exhausted, disabled] {
+        secret.verify(&request.body, &request.headers).unwrap();
+    }
 }

@@ -9,6 +9,7 @@ mod endpoints;
 mod event_schemas;
 mod event_types;
 mod events;
+mod gate;
 mod giving_up;
 mod health;
 mod hostile;

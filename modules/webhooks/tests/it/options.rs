@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use freehold_testkit::{Client, TestApp};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::gate::Gate;
 use crate::world::{app, arrived, receiver, settled, tried};
 
 async fn acme(app: &TestApp) -> Client {
@@ -17,7 +21,12 @@ async fn acme(app: &TestApp) -> Client {
 
 /// An endpoint for `order.*` that says this besides; its id and its secret.
 async fn made(client: &Client, server: &MockServer, options: Value) -> (String, String) {
-    let mut body = json!({"url": format!("{}/hook", server.uri()), "events": ["order.*"]});
+    made_at(client, &format!("{}/hook", server.uri()), options).await
+}
+
+/// The same, somewhere else.
+async fn made_at(client: &Client, url: &str, options: Value) -> (String, String) {
+    let mut body = json!({"url": url, "events": ["order.*"]});
     body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     let answer = client.post("/api/v1/webhooks", body).await;
     answer.expect(201);
@@ -126,16 +135,31 @@ async fn with_a_key_pair_the_receiver_needs_the_public_key_alone() {
     assert!(shown.text_of("publicKey").starts_with("whpk_"));
     paid(&client, json!({})).await;
     let requests = arrived(&server, 1).await;
-    let signature = requests[0].headers["webhook-signature"].to_str().unwrap();
-    assert!(signature.starts_with("v1a,"), "{signature}");
+    assert_eq!(with_key(&requests[0], shown.text_of("publicKey"), &requests[0].body), [true]);
+    assert_eq!(with_key(&requests[0], shown.text_of("publicKey"), b"changed"), [false]);
     assert!(requests[0].headers.get("x-webhook-signature").is_none());
     let rotated =
         client.post(&format!("/api/v1/webhooks/{webhook}/rotate-secret"), json!({})).await;
     assert_ne!(rotated.expect(200).text_of("publicKey"), shown.text_of("publicKey"));
     paid(&client, json!({})).await;
     let requests = arrived(&server, 2).await;
-    let both = requests[1].headers["webhook-signature"].to_str().unwrap();
-    assert_eq!(both.split(' ').filter(|one| one.starts_with("v1a,")).count(), 2);
+    let body = &requests[1].body;
+    assert_eq!(with_key(&requests[1], rotated.text_of("publicKey"), body), [true, false]);
+    assert_eq!(with_key(&requests[1], shown.text_of("publicKey"), body), [false, true]);
+}
+
+/// Which of a request's signatures are by this key of `id.timestamp.body`, if this is the body.
+fn with_key(request: &wiremock::Request, public: &str, body: &[u8]) -> Vec<bool> {
+    let header = |name| request.headers.get(name).unwrap().to_str().unwrap();
+    let key = STANDARD.decode(public.strip_prefix("whpk_").unwrap()).unwrap();
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    let head = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp"));
+    let message = [head.as_bytes(), body].concat();
+    let signatures = header("webhook-signature").split(' ');
+    signatures
+        .map(|one| STANDARD.decode(one.strip_prefix("v1a,").unwrap()).unwrap())
+        .map(|signature| key.verify(&message, &signature).is_ok())
+        .collect()
 }
 
 #[tokio::test]
@@ -173,6 +197,41 @@ async fn no_more_requests_at_once_and_none_faster_than_the_endpoint_says() {
     client.post("/api/v1/events", &events).await.expect(202);
     arrived(&slow, 24).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn as_many_requests_are_under_way_at_once_as_the_endpoint_says_and_no_more() {
+    are_under_way_at_once(json!({"concurrency": 3}), 3, 12).await;
+}
+
+#[tokio::test]
+async fn ten_requests_are_under_way_at_once_where_the_endpoint_says_nothing() {
+    are_under_way_at_once(json!({}), 10, 24).await;
+}
+
+/// Of so many events, so many are sent and wait for an answer; each answer lets one follow.
+async fn are_under_way_at_once(options: Value, wanted: usize, events: usize) {
+    let app = app().await;
+    let client = acme(&app).await;
+    let gate = Gate::closed().await;
+    made_at(&client, &gate.url, options).await;
+    let other = receiver(200).await;
+    let markers = json!({"url": other.uri(), "events": ["marker.*"]});
+    client.post("/api/v1/webhooks", markers).await.expect(201);
+    let many = |kind: &str| vec![json!({"type": kind, "data": {}}); events];
+    client.post("/api/v1/events", many("order.paid")).await.expect(202);
+    gate.until(wanted, 0).await;
+    // What comes later and goes elsewhere arrives meanwhile: no more of these were on their way.
+    client.post("/api/v1/events", many("marker.set")).await.expect(202);
+    arrived(&other, events).await;
+    assert_eq!(gate.under_way(), wanted);
+    for answered in 1..=events - wanted {
+        gate.let_go(1);
+        gate.until(wanted, answered).await;
+    }
+    gate.let_go(wanted);
+    gate.until(0, events).await;
+    assert_eq!(gate.most(), wanted);
 }
 
 #[tokio::test]

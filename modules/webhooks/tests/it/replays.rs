@@ -206,3 +206,28 @@ async fn a_replay_has_all_the_retries_that_an_event_has() {
     let log = client.get(&format!("{path}/deliveries")).await;
     assert_eq!(log.expect(200).json()["data"][0]["attempts"], 4);
 }
+
+#[tokio::test]
+async fn a_replay_carries_the_id_of_the_event_that_had_failed_to_arrive() {
+    let app = app().await;
+    let client = app.principal(&app.tenant("Acme").await).everything();
+    let server = receiver(500).await;
+    let made = register(&client, &server, &["order.*"]).await;
+    let path = format!("/api/v1/webhooks/{}", made.text_of("id"));
+    client.patch(&path, json!({"retrySeconds": [1]})).await.expect(200);
+    let sent = client.post("/api/v1/events", &orders(0, 1)[0]).await;
+    let id = sent.expect(202).text_of("id");
+    all_settled(&client, made.text_of("id"), "failed", 1).await;
+    let failed = server.received_requests().await.unwrap();
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let body = json!({"since": made.text_of("createdAt")});
+    client.post(&format!("{path}/replay"), body).await.expect(202);
+    let replayed = &arrived(&server, 1).await[0];
+    for request in &failed {
+        assert_eq!(request.headers["webhook-id"], id);
+        assert_eq!(request.headers["webhook-id"], replayed.headers["webhook-id"]);
+        assert_eq!(request.body, replayed.body);
+    }
+    assert_eq!(failed.len(), 2, "it had failed, and failed again");
+}
