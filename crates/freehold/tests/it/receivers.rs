@@ -270,10 +270,13 @@ async fn the_python_receiver_takes_what_is_signed_with_a_key_pair_and_nothing_el
     takes_what_is_signed_and_nothing_else(Language::Python, Signer::pair).await;
 }
 
+/// Signs an id, a time and a body.
+type Sign = dyn Fn(&str, i64, &[u8]) -> String;
+
 /// Who signs, and what a receiver is given to verify it.
 struct Signer {
     key: String,
-    sign: Box<dyn Fn(&str, i64, &[u8]) -> String>,
+    sign: Box<Sign>,
 }
 
 impl Signer {
