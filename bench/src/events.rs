@@ -1,8 +1,6 @@
 //! Events from acceptance to the line in the delivery log, as many as go through for good.
 
-use anyhow::{Result, bail, ensure};
-use reqwest::StatusCode;
-use serde_json::json;
+use anyhow::{Result, ensure};
 
 use crate::books::{self, Keeper};
 use crate::cpu::Used;
@@ -42,12 +40,6 @@ struct Outcome {
 pub(crate) async fn measure(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     let mut rows = rows(scene).await?;
     rows.retain(|row| row.asked_by.iter().any(|asked| scene.options.wants(asked)));
-    if rows.iter().any(|row| row.events > 1) && !takes_batches(scene).await? {
-        rows.retain(|row| row.events == 1);
-        let text = "SKIPPED: events-batch, because POST /events takes no arrays";
-        progress(text);
-        report.note(text);
-    }
     progress("warming up: a second of each");
     for row in &rows {
         row.run(scene, 1).await?;
@@ -189,19 +181,4 @@ pub(crate) async fn load(
     tokio::fs::write(&targets, lines.collect::<String>()).await?;
     let base = format!("http://{}", scene.by_hand.address);
     Ok(Load::Http(Http { base, method: "POST", targets, body: Some(body) }))
-}
-
-/// Whether several events may come in one request. Nobody subscribes to the one that is sent.
-async fn takes_batches(scene: &Scene<'_>) -> Result<bool> {
-    let answer = reqwest::Client::new()
-        .post(format!("http://{}/api/v1/events", scene.application.address))
-        .bearer_auth(&scene.customers[0].key)
-        .json(&json!([{"type": "probe.sent", "data": {}}]))
-        .send()
-        .await?;
-    match answer.status() {
-        StatusCode::ACCEPTED => Ok(true),
-        StatusCode::UNPROCESSABLE_ENTITY => Ok(false),
-        other => bail!("an array of events was answered {other}: {}", answer.text().await?),
-    }
 }

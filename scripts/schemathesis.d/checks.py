@@ -27,15 +27,19 @@ BEYOND_A_SCHEMA = {
     "identity.unknown_role": "the roles of this tenant",
     "identity.same_role": "which role the path names",
     "identity.wrong_password": "the password of the caller",
+    "webhooks.empty_window": "which moments are past changes",
+    "webhooks.event_too_large": "how large data is with its numbers written out",
     "webhooks.future": "which moments are to come changes",
     "webhooks.schema_mismatch": "what the customer's own schema says",
     "webhooks.schema_refused": "which schemas can be compiled, and at what cost",
     "webhooks.schema_too_costly": "how much work an event is for the customer's own schema",
     "webhooks.reserved_type": "the words that modules own",
+    "webhooks.secret_refused": "a secret goes with hmac-sha256 alone",
     "webhooks.url_refused": "which addresses may be called",
 }
-# Texts of which a pattern says the shape, and a register which there are: zones, currencies.
-SHAPES = {("core.rule", "/timeZone$"), ("core.rule", "/currency$")}
+# Texts of which a pattern says the shape, and a register which there are: zones, currencies; and
+# expressions of a language.
+SHAPES = {("core.rule", "/timeZone$"), ("core.rule", "/currency$"), ("core.rule", "^/filter$")}
 
 
 @schemathesis.check

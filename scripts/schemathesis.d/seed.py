@@ -25,8 +25,11 @@ key = call("POST", "/api-keys", name="seeded", scopes=["tenants:read"])
 # The receiver is the API itself: it answers 404 at once, and nobody outside is called.
 webhook = call("POST", "/webhooks", url=sys.argv[1] + "/receiver", events=["*"])
 delivery = call("POST", f"/webhooks/{webhook['id']}/test")
+replay = call("POST", f"/webhooks/{webhook['id']}/replay", since="2026-01-01T00:00:00Z")
+call("POST", "/event-types", name="order.seeded", schema={"type": "object", "required": ["orderId"]})
+link = call("POST", "/portal-links", customer="seeded")
 
 print(f"EMAIL={EMAIL}\nPASSWORD={PASSWORD}\nTENANT={owner['tenant']['id']}")
 print(f"DEVICE={owner['deviceToken']}")
 print(f"KEY={key['id']}\nWEBHOOK={webhook['id']}")
-print(f"DELIVERY={delivery['id']}")
+print(f"DELIVERY={delivery['id']}\nREPLAY={replay['id']}\nLINK={link['id']}")

@@ -123,13 +123,12 @@ struct Attempt {
 #[schema(as = webhooks::DeliveryFilter)]
 struct DeliveryFilter {
     /// `pending`, `delivered` or `failed`.
-    #[schema(example = "failed")]
+    #[schema(example = "failed", pattern = "^(pending|delivered|failed)$")]
     status: Option<String>,
     /// Only events of this name.
     #[schema(example = "user.updated")]
     event: Option<String>,
     /// Only this event.
-    #[schema(value_type = Option<String>, example = "evt_01jz8q6k3mf1g8tvkh4z6c9x2b")]
     event_id: Option<EventId>,
     /// Only what happened then or later.
     since: Option<Timestamp>,

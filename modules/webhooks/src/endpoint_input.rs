@@ -61,7 +61,10 @@ pub(crate) struct NewEndpoint {
     /// The signing secret that your receiver has already, as from another service: `whsec_` and the
     /// base64 of 24 to 64 bytes. Absent: a new one. Only with `hmac-sha256`.
     #[garde(inner(custom(check_secret)))]
-    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", max_length = 100)]
+    #[schema(
+        example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        pattern = r"^whsec_(([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){8,20}[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)$"
+    )]
     pub(crate) secret: Option<String>,
     /// Seconds from each failed request to the next, 72 hours in all; absent: 5, 10, 20, 40 and 80.
     #[serde(default, deserialize_with = "wholes")]
