@@ -9,3 +9,6 @@ alter table webhooks.replays
   add constraint replays_status_check
     check (status in ('running', 'completed', 'cancelled', 'failed')),
   add column error text;
+-- A replay whose job is given up ends with it.
+create policy dispatch on webhooks.replays to freehold_dispatch using (true) with check (true);
+grant select, update (status, error, finished_at) on webhooks.replays to freehold_dispatch;

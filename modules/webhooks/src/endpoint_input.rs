@@ -63,7 +63,8 @@ pub(crate) struct NewEndpoint {
     #[garde(inner(custom(check_secret)))]
     #[schema(
         example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        pattern = r"^whsec_(([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){8,20}[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)$"
+        pattern = r"^whsec_(([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){8,20}[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)$",
+        max_length = 94
     )]
     pub(crate) secret: Option<String>,
     /// Seconds from each failed request to the next, 72 hours in all; absent: 5, 10, 20, 40 and 80.

@@ -25,7 +25,7 @@ const STEPS: usize = 40;
 const UNCOUNTED: i64 = 1_000_001;
 
 const OFF: &str = "the webhook was switched off";
-const GIVEN_UP: &str = "a fault on our side stopped it; start it again";
+const GIVEN_UP: &str = "it was stopped on our side; start it again";
 
 /// Goes through the events of a replay.
 #[derive(Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use freehold_testkit::{Answer, Client, TestApp};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use wiremock::matchers::method;
@@ -60,44 +61,81 @@ async fn a_late_answer_of_the_old_address_says_nothing_of_the_new_one() {
     assert_eq!(shown.json()["failingSince"], Value::Null);
 }
 
-#[tokio::test]
-async fn a_replay_ends_where_its_webhook_is_switched_off_and_says_so() {
-    let app = app().await;
-    let tenant = app.tenant("Acme").await;
-    let client = app.principal(&tenant).everything();
+/// An endpoint and a replay of it that waits in its first transaction, for as long as the connection
+/// lasts; the path of the endpoint and of the replay.
+async fn held_replay(app: &TestApp, client: &Client) -> (String, String, PgConnection) {
     let server = receiver(200).await;
-    let made = register(&client, &server, &["order.*"]).await;
+    let made = register(client, &server, &["order.*"]).await;
     let webhook = made.text_of("id").to_owned();
     let path = format!("/api/v1/webhooks/{webhook}");
     client.post("/api/v1/events", json!({"type": "order.paid", "data": {}})).await.expect(202);
-    settled(&client, &webhook, "pending").await;
+    settled(client, &webhook, "pending").await;
     // More than a replay looks at in one transaction.
     let others = vec![json!({"type": "other.thing", "data": {}}); 600];
     client.post("/api/v1/events", &others).await.expect(202);
-    let mut connection = PgConnection::connect_with(&app.sql().connect_options()).await.unwrap();
-    let mut held = connection.begin().await.unwrap();
-    // The replay waits for this row in its first transaction.
-    sqlx::raw_sql("update webhooks.deliveries set status = 'failed'")
-        .execute(app.sql())
-        .await
-        .unwrap();
-    sqlx::raw_sql("select from webhooks.deliveries for update").execute(&mut *held).await.unwrap();
-    let since = made.text_of("createdAt");
-    let replay = client.post(&format!("{path}/replay"), json!({"since": since})).await;
+    let failed = "update webhooks.deliveries set status = 'failed'";
+    sqlx::raw_sql(failed).execute(app.sql()).await.unwrap();
+    let mut holder = PgConnection::connect_with(&app.sql().connect_options()).await.unwrap();
+    let hold = "begin; select from webhooks.deliveries for update";
+    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+    let replay = client.post(&format!("{path}/replay"), since(&made)).await;
     let replay = format!("{path}/replays/{}", replay.expect(202).text_of("id"));
-    let waits = "select exists (select from pg_locks where not granted)";
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(app.sql()).await.unwrap() {
-        assert!(Instant::now() < deadline, "nobody waits");
+    waiting(app, 1).await;
+    (path, replay, holder)
+}
+
+fn since(made: &Answer) -> Value {
+    json!({"since": made.text_of("createdAt")})
+}
+
+/// Waits, with a deadline, until so many statements wait for a lock.
+async fn waiting(app: &TestApp, count: i64) {
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(app.sql()).await.unwrap() < count {
+        assert!(Instant::now() < deadline, "not {count} wait");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_replay_ends_where_its_webhook_is_switched_off_and_says_so() {
+    let app = app().await;
+    let client = app.principal(&app.tenant("Acme").await).everything();
+    let (path, replay, holder) = held_replay(&app, &client).await;
     client.patch(&path, json!({"isActive": false})).await.expect(200);
-    held.rollback().await.unwrap();
+    holder.close().await.unwrap();
     let replay = ended(&client, &replay).await;
     assert_eq!(replay["status"], "failed");
     assert_eq!(replay["error"], "the webhook was switched off");
     assert!(replay["finishedAt"].is_string());
-    client.post(&format!("{path}/enable"), json!({})).await.expect(200);
-    let again = client.post(&format!("{path}/replay"), json!({"since": since})).await;
+    let enabled = client.post(&format!("{path}/enable"), json!({})).await;
+    let again = client.post(&format!("{path}/replay"), since(enabled.expect(200))).await;
     assert_eq!(again.expect(202).json()["error"], Value::Null, "another one may begin");
+}
+
+#[tokio::test]
+async fn a_replay_whose_job_is_cancelled_ends_and_another_one_may_begin() {
+    let app = app().await;
+    let client = app.principal(&app.tenant("Acme").await).everything();
+    let (path, replay, holder) = held_replay(&app, &client).await;
+    // As an operator does it.
+    sqlx::query(
+        "with cancelled as (
+           update core.jobs set cancelled_by = 'usr_x' where kind = 'webhooks.resend' returning id)
+         insert into core.changes (id, topic, subject) select $1, 'job', id::text from cancelled",
+    )
+    .bind(sqlx::types::Uuid::now_v7())
+    .execute(app.sql())
+    .await
+    .unwrap();
+    // The node gives the job up, and waits for what its transaction holds.
+    waiting(&app, 2).await;
+    holder.close().await.unwrap();
+    let replay = ended(&client, &replay).await;
+    assert_eq!(replay["status"], "failed");
+    assert_eq!(replay["error"], "it was stopped on our side; start it again");
+    let shown = client.get(&path).await;
+    client.post(&format!("{path}/replay"), since(shown.expect(200))).await.expect(202);
 }
