@@ -1,5 +1,7 @@
 //! Events of the customer's own, and the catalogue of Freehold's.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::world::{app, arrived, receiver, register};
@@ -174,8 +176,37 @@ async fn an_id_can_be_used_again_when_its_48_hours_are_over() {
     let client = app.principal(&tenant).everything();
     let event = json!({"type": "order.paid", "data": {}, "id": "order-1"});
     client.post("/api/v1/events", &event).await.expect(202);
-    app.clock().advance(std::time::Duration::from_secs(48 * 3600 + 60)).await;
+    app.clock().advance(Duration::from_secs(48 * 3600 + 60)).await;
     client.post("/api/v1/events", &event).await.expect(202);
+}
+
+#[tokio::test]
+async fn ids_whose_time_is_over_are_forgotten_and_others_are_kept() {
+    let app = app().await;
+    for name in ["Acme", "Birch"] {
+        let client = app.principal(&app.tenant(name).await).everything();
+        for id in ["old", "new"] {
+            let event = json!({"type": "order.paid", "data": {}, "id": id});
+            client.post("/api/v1/events", event).await.expect(202);
+        }
+    }
+    sqlx::raw_sql(
+        "update webhooks.event_keys set created_at = created_at - interval '49 h' where key = 'old';
+         update core.schedules set next_at = now() where name = 'webhooks.forget_event_keys'",
+    )
+    .execute(app.sql())
+    .await
+    .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let keys = "select key from webhooks.event_keys order by key";
+        let kept: Vec<String> = sqlx::query_scalar(keys).fetch_all(app.sql()).await.unwrap();
+        if kept == ["new", "new"] {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{kept:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
