@@ -11,6 +11,10 @@ use crate::{Error, Result};
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// A connection that nobody used for so long is not used again: the application hangs up on those that
+/// have been idle for ten seconds, and a request sent at that moment gets no answer.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(5);
+
 /// The way to a running application. Cheap to clone.
 #[derive(Clone)]
 pub struct Wire {
@@ -55,6 +59,7 @@ impl Wire {
             .redirect(reqwest::redirect::Policy::none())
             // Nothing here is https; looking for the system's certificates takes time.
             .tls_certs_only([])
+            .pool_idle_timeout(IDLE_MAX)
             .build()?;
         Ok(Self { http, base: base.to_owned() })
     }

@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::Method;
@@ -26,6 +27,8 @@ impl Shared {
             .redirect(reqwest::redirect::Policy::none())
             // Nothing here is https; looking for the system's certificates takes time.
             .tls_certs_only([])
+            // The application hangs up on connections that have been idle for ten.
+            .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .expect("an HTTP client");
         let operations = Operations::of(document);

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 pub use module::module;
 
+use crate::wire::IDLE_MAX;
 use crate::{Error, Report, Result, Subject};
 use acts::Worker;
 
@@ -98,7 +99,11 @@ pub async fn run(subject: &Subject, plan: &Plan) -> Result<Outcome> {
         let worker = Worker {
             subject: subject.clone(),
             parties: plan.parties.clone(),
-            http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .pool_idle_timeout(IDLE_MAX)
+                .build()?,
             rng: StdRng::seed_from_u64(plan.seed.wrapping_add(number)),
             tally: Tally::default(),
             newest: vec![None; plan.parties.len()],
