@@ -275,6 +275,42 @@ pub(crate) fn patterns(kind: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Of how many requests with so many events each the deliveries are made at once.
+    fn taken(room: &mut Room, tenant: TenantId, events: usize, requests: usize) -> usize {
+        let (at, id) = (Timestamp::from_unix_seconds(0).unwrap(), EventId::new());
+        let event = CustomEvent {
+            id,
+            at,
+            kind: "order.paid".to_owned(),
+            actor: "system".to_owned(),
+            subject: id.to_string(),
+            request_id: String::new(),
+            data: Value::Null,
+            occurred_at: None,
+        };
+        let events = vec![event; events];
+        (0..requests).filter(|_| room.takes(tenant, &events)).count()
+    }
+
+    #[test]
+    fn a_request_a_tenant_and_a_group_make_so_many_deliveries_at_once_and_no_more() {
+        let widths = Widths::default();
+        let (wide, narrow) = (TenantId::new(), TenantId::new());
+        widths.0.insert(wide, 100);
+        widths.0.insert(narrow, 1);
+        let mut room = Room::of(widths.clone());
+        assert_eq!(taken(&mut room, wide, 1, 512), 2, "of a tenant with a hundred webhooks");
+        assert_eq!(taken(&mut room, wide, 2, 1), 0, "a request of its alone is too much");
+        assert_eq!(taken(&mut room, narrow, 129, 1), 0);
+        assert_eq!(taken(&mut room, narrow, 128, 9), 2);
+        let mut room = Room::of(widths);
+        // Nobody knows how many webhooks these have.
+        let strangers = (0..20).map(|_| taken(&mut room, TenantId::new(), 16, 1));
+        assert_eq!(strangers.sum::<usize>(), 8, "1,024 of all");
+    }
+
     #[test]
     fn an_event_is_wanted_under_its_name_its_prefixes_and_the_star() {
         assert_eq!(

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use freehold_kernel::{Claimed, Job, JobCx, Lane, Result, RunJob, SystemTx, Timestamp, Tx};
+use freehold_kernel::{
+    Claimed, Db, Job, JobCx, Lane, Result, RunJob, SystemTx, TenantId, Timestamp, Tx,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -45,17 +47,7 @@ impl Job for Resend {
     /// Or nobody could start another one.
     async fn given_up(tx: &mut SystemTx, claimed: &Claimed<Self>, _: &str) -> Result<()> {
         let now = tx.real_now();
-        sqlx::query!(
-            "update webhooks.replays set status = 'failed', error = $3, finished_at = $4
-             where tenant_id = $1 and id = $2 and status = 'running'",
-            *claimed.tenant,
-            *claimed.job.replay,
-            GIVEN_UP,
-            now as _,
-        )
-        .execute(tx.db())
-        .await?;
-        Ok(())
+        claimed.job.fail(tx.db(), claimed.tenant, GIVEN_UP, now).await
     }
 }
 
@@ -120,7 +112,9 @@ impl Resend {
     async fn step(&self, tx: &mut Tx) -> Result<bool> {
         let Some(position) = self.position(tx).await? else { return Ok(false) };
         if !position.is_active {
-            self.stop(tx).await?;
+            // What it would send now could only fail.
+            let (tenant, now) = (tx.tenant(), tx.real_now());
+            self.fail(tx.db(), tenant, OFF, now).await?;
             return Ok(false);
         }
         if position.looked_at == 0 {
@@ -184,18 +178,17 @@ impl Resend {
         Ok(())
     }
 
-    /// What it would send now could only fail.
-    async fn stop(&self, tx: &mut Tx) -> Result<()> {
-        let (tenant, now) = (tx.tenant(), tx.real_now());
+    /// Ends the replay before it has gone through its window.
+    async fn fail(&self, db: &mut Db, tenant: TenantId, why: &str, now: Timestamp) -> Result<()> {
         sqlx::query!(
             "update webhooks.replays set status = 'failed', error = $3, finished_at = $4
-             where tenant_id = $1 and id = $2",
+             where tenant_id = $1 and id = $2 and status = 'running'",
             *tenant,
             *self.replay,
-            OFF,
+            why,
             now as _,
         )
-        .execute(tx.db())
+        .execute(db)
         .await?;
         Ok(())
     }
