@@ -22,6 +22,7 @@ mod members;
 mod operator;
 mod owners;
 mod parallel_refresh;
+mod portal_link_ends;
 mod portal_links;
 mod recent_proof;
 mod refresh;
